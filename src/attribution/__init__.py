@@ -1,0 +1,46 @@
+"""How much of the change in job placement and household income did the school cause?
+
+`import attribution as at` gives the whole public surface; each name loads its module when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "study": ["Study"],
+    "read.simulate": ["School", "simulate_school"],
+    "outcomes.career": ["career_outcomes"],
+    "cohorts.cohorts": ["Cohort", "landmarks"],
+    "cohorts.panel": ["Panel"],
+    "design.match": ["match"],
+    "design.balance": ["balance", "overlap"],
+    "estimate.att": ["att"],
+    "estimate.did": ["group_time_att"],
+    "estimate.aggregate": ["aggregate"],
+    "findings.finding": ["Finding", "Findings"],
+    "findings.bridge": ["Bridge", "bridge"],
+    "findings.grade": ["grade"],
+    "findings.disclosure": ["protect"],
+    "results": ["Balance", "Check", "Design", "Effects"],
+    "errors": ["AttributionError", "DataError", "DesignError", "EstimationError"],
+}
+_NAMES = {name: module for module, names in _WHERE.items() for name in names}
+_MODULES = {"plots": "report.plots"}
+
+__all__ = ["__version__", "plots", *sorted(_NAMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"attribution.{_MODULES[name]}")
+    if name in _NAMES:
+        return getattr(import_module(f"attribution.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'attribution' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

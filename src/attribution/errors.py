@@ -1,0 +1,56 @@
+"""The errors of the package: each says what was required, what was found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AttributionError(ValueError):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    required : what had to hold, as a clause ("one row per person_id").
+    found : what was there instead, as a clause.
+    mend : what the reader should do next.
+    table, column : where, when the error is about data.
+    count : how many rows or units are concerned.
+    keys : up to five examples are shown.
+    """
+
+    def __init__(
+        self,
+        required: str,
+        found: str,
+        mend: str,
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        count: int | None = None,
+        keys: Sequence[object] = (),
+    ) -> None:
+        self.required, self.found, self.mend = required, found, mend
+        self.table, self.column, self.count, self.keys = table, column, count, tuple(keys)[:5]
+        where = ".".join(part for part in (table, column) if part)
+        examples = f" (for example {', '.join(str(key) for key in self.keys)})" if self.keys else ""
+        number = f" [{count:,}]" if count is not None else ""
+        super().__init__(f"{where + ': ' if where else ''}required: {required}; found: {found}{number}{examples}; {mend}")
+
+    def __reduce__(self):  # keeps the clauses when the error crosses a process boundary
+        return _rebuild, (type(self), self.required, self.found, self.mend, self.table, self.column, self.count, self.keys)
+
+
+def _rebuild(kind, required, found, mend, table, column, count, keys):
+    return kind(required, found, mend, table=table, column=column, count=count, keys=keys)
+
+
+class DataError(AttributionError):
+    """The data break the contract."""
+
+
+class DesignError(AttributionError):
+    """No honest comparison can be built as asked."""
+
+
+class EstimationError(AttributionError):
+    """The design stands, but the estimate asked for does not exist."""

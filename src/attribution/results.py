@@ -1,0 +1,266 @@
+"""What every stage returns: frozen results that can be read, tabulated and combined, and never changed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .errors import EstimationError
+from .inference import normal_interval, sup_t
+
+Band = Literal["pointwise", "simultaneous"]
+
+TIDY_COLUMNS = [
+    "term", "estimand", "cohort", "period", "event_time", "estimate", "std_error", "conf_low", "conf_high",
+    "level", "band", "p_value", "n_treated", "n_comparison", "unit",
+]  # fmt: skip
+
+
+class Result:
+    """Shared face of the results: `tidy()` for frames, `summary()` for people, HTML for notebooks."""
+
+    def tidy(self) -> pd.DataFrame:
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre class='attribution'>{html.escape(self.summary())}</pre>"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Effects(Result):
+    """k >= 1 estimates on one sample, with everything needed to combine them.
+
+    estimand, unit : what is estimated, in which unit ("share", "EUR a quarter", ...).
+    labels : (k rows) frame with at least `term`; also `cohort`, `period`, `event_time` where they exist.
+    estimate : (k,) point estimates; NaN where a cell could not be estimated.
+    scores : (m, k) independent score rows, S'S = covariance (see `inference`).
+    n_treated, n_comparison : (k,) units behind each estimate.
+    spec : the options of the call. notes : sentences a reader must see with the numbers.
+    shares, share_scores : (g,) estimated aggregation shares of the cohorts and their (m, g) scores, where they exist.
+    """
+
+    estimand: str
+    unit: str
+    labels: pd.DataFrame
+    estimate: np.ndarray
+    scores: np.ndarray
+    n_treated: np.ndarray
+    n_comparison: np.ndarray
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    shares: pd.Series | None = None
+    share_scores: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.estimate)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """(k, k) covariance of the estimates."""
+        return self.scores.T @ self.scores
+
+    @property
+    def std_error(self) -> np.ndarray:
+        """(k,) standard errors; NaN where there is no sampling variation (a base period)."""
+        variance = np.einsum("ij,ij->j", self.scores, self.scores)
+        return np.where(variance > 0, np.sqrt(variance), np.nan)
+
+    def conf_int(self, level: float = 0.95, band: Band = "pointwise") -> tuple[np.ndarray, np.ndarray]:
+        """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V))."""
+        if not 0 < level < 1:
+            raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+        critical = sup_t(self.cov, level) if band == "simultaneous" else None
+        return normal_interval(self.estimate, self.std_error, level, critical)
+
+    def combine(
+        self, weights: np.ndarray, *, weights_influence: np.ndarray | None = None, labels: pd.DataFrame | None = None,
+        estimand: str | None = None, unit: str | None = None,
+    ) -> Effects:  # fmt: skip
+        """Linear combinations `weights @ estimate` with exact standard errors.
+
+        weights : (k,) or (j, k). weights_influence : (m, j) scores of the extra term when the weights are themselves
+        estimated (sum over k of estimate_k times the scores of weight_jk); None when the weights are fixed.
+        """
+        w = np.atleast_2d(np.asarray(weights, float))
+        used = np.abs(w).sum(axis=0) > 0
+        if np.isnan(self.estimate[used]).any():
+            raise EstimationError(
+                "every combined estimate to exist", "estimates that could not be made", "give those cells weight zero",
+                count=int(np.isnan(self.estimate[used]).sum()),
+            )  # fmt: skip
+        scores = self.scores[:, used] @ w[:, used].T
+        if weights_influence is not None:
+            scores = scores + weights_influence
+        if labels is None:
+            labels = pd.DataFrame({"term": [f"combination_{j + 1}" for j in range(len(w))]})
+        return replace(
+            self, labels=labels.reset_index(drop=True), estimate=w[:, used] @ self.estimate[used], scores=scores,
+            n_treated=_largest(self.n_treated, w), n_comparison=_largest(self.n_comparison, w),
+            estimand=estimand or self.estimand, unit=unit or self.unit, shares=None, share_scores=None,
+        )  # fmt: skip
+
+    def minus(self, other: Effects) -> Effects:
+        """Difference of two results whose score rows are the same units, in the same order."""
+        if self.scores.shape != other.scores.shape:
+            raise EstimationError(
+                "two results on the same sample and as many estimates",
+                f"scores of shape {self.scores.shape} and {other.scores.shape}", "fit both on one sample",
+            )  # fmt: skip
+        return replace(
+            self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
+            estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
+        )  # fmt: skip
+
+    def scaled(self, factor: float, unit: str) -> Effects:
+        """The same estimates in another unit (shares to percentage points, a unit's effect to a total)."""
+        return replace(self, estimate=self.estimate * factor, scores=self.scores * factor, unit=unit,
+                       shares=None, share_scores=None)  # fmt: skip
+
+    def tidy(self, level: float = 0.95, band: Band = "pointwise") -> pd.DataFrame:
+        """One row an estimate, the fixed columns of the results protocol."""
+        low, high = self.conf_int(level, band)
+        se = self.std_error
+        out = self.labels.reindex(columns=["term", "cohort", "period", "event_time"]).copy()
+        out["estimand"], out["unit"], out["level"], out["band"] = self.estimand, self.unit, level, band
+        out["estimate"], out["std_error"], out["conf_low"], out["conf_high"] = self.estimate, se, low, high
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out["p_value"] = 2 * stats.norm.sf(np.abs(self.estimate / se))
+        out["n_treated"], out["n_comparison"] = self.n_treated, self.n_comparison
+        return out[TIDY_COLUMNS]
+
+    def summary(self) -> str:
+        frame = self.tidy()
+        keep = ["term", "cohort", "period", "event_time", "estimate", "std_error", "conf_low", "conf_high", "n_treated",
+                "n_comparison"]  # fmt: skip
+        frame = frame[[c for c in keep if not frame[c].isna().all()]]
+        text = frame.to_string(index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}")
+        return "\n".join([f"{self.estimand}, in {self.unit} (95 % intervals)", text, *self.notes])
+
+
+def _largest(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Units behind a combination: the most behind any estimate that carries weight."""
+    counts = np.asarray(counts)
+    return np.array([counts[np.abs(row) > 0].max(initial=0) for row in weights])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Design(Result):
+    """Who is compared with whom, and with what weight. Holds no outcome after treatment.
+
+    units : the frame the design was built on, one row a unit (never changed). treatment : its 0/1 column.
+    weights : (n,) design weights; 0 for units left out. pairs : frame treated, comparison, distance (row positions).
+    strata : (n,) independent groups for the standard error (pair or stratum number; -1 for units left out).
+    propensity : (n,) fitted probabilities, or None. discarded / unmatched : (n,) bool, no overlap / no partner.
+    """
+
+    estimand: str
+    units: pd.DataFrame
+    treatment: str
+    covariates: tuple[str, ...]
+    weights: np.ndarray
+    pairs: pd.DataFrame
+    strata: np.ndarray
+    discarded: np.ndarray
+    unmatched: np.ndarray
+    propensity: np.ndarray | None = None
+    distance: np.ndarray | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def treated(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.units[self.treatment].to_numpy().astype(bool)
+
+    @property
+    def matched(self) -> np.ndarray:
+        """(n,) bool: units that carry weight."""
+        return self.weights > 0
+
+    @property
+    def ess(self) -> pd.Series:
+        """Effective sample size (sum w)^2 / sum w^2 of each arm (Kish 1965)."""
+        def kish(w: np.ndarray) -> float:
+            return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
+
+        return pd.Series({"treated": kish(self.weights[self.treated]), "comparison": kish(self.weights[~self.treated])})
+
+    @property
+    def covered_share(self) -> float:
+        """Share of the treated units that the estimate speaks for."""
+        return float(self.matched[self.treated].mean())
+
+    def tidy(self) -> pd.DataFrame:
+        """Sample sizes: one row each for all, matched, effective, unmatched, discarded; columns treated, comparison."""
+        t = self.treated
+        rows = {"all": np.ones(len(t), bool), "matched": self.matched, "unmatched": self.unmatched, "discarded": self.discarded}
+        table = pd.DataFrame({k: {"treated": int(v[t].sum()), "comparison": int(v[~t].sum())} for k, v in rows.items()}).T
+        table.loc["effective"] = self.ess
+        return table.rename_axis("sample").reset_index()
+
+    def summary(self) -> str:
+        return "\n".join([f"{self.estimand}; {self.covered_share:.0%} of the treated are covered",
+                          self.tidy().to_string(index=False, float_format="%.1f"), *self.notes])  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Balance(Result):
+    """Covariate balance before and after a design: `table` has one row a covariate and sample (before, after)."""
+
+    table: pd.DataFrame
+    threshold_smd: float = 0.1
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    def tidy(self) -> pd.DataFrame:
+        return self.table.copy()
+
+    @property
+    def worst_smd(self) -> float:
+        """Largest absolute standardised mean difference after the design."""
+        after = self.table.loc[self.table["sample"] == "after", "smd"].abs()
+        return float(after.max())
+
+    def summary(self) -> str:
+        wide = self.table.pivot(index="covariate", columns="sample", values="smd")[["before", "after"]]
+        return f"standardised mean differences (threshold {self.threshold_smd})\n{wide.to_string(float_format='%.3f')}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Check(Result):
+    """One question put to a design or an estimate. A test that merely fails to reject is `passed=None`, never True."""
+
+    name: str
+    question: str
+    statistic: float
+    std_error: float | None
+    threshold: float | None
+    passed: bool | None
+    text: str
+    table: pd.DataFrame | None = None
+
+    def tidy(self) -> pd.DataFrame:
+        verdict = {True: "passed", False: "failed", None: "not rejected"}[self.passed]
+        return pd.DataFrame([{"check": self.name, "question": self.question, "statistic": self.statistic,
+                              "std_error": self.std_error, "threshold": self.threshold, "verdict": verdict,
+                              "text": self.text}])  # fmt: skip
+
+    def summary(self) -> str:
+        mark = {True: "passed", False: "FAILED", None: "no verdict"}[self.passed]
+        return f"{self.question} {mark}: {self.text}"
+
+
+def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
+    """The checks as one table, in the order given."""
+    return pd.concat([check.tidy() for check in checks], ignore_index=True) if checks else pd.DataFrame()
