@@ -1,0 +1,448 @@
+"""Findings: one row per number the report states, with everything a reader needs to judge it.
+
+A notebook fills a `Findings` collector step by step; its last cell calls `write(out)`, the only place that writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import DataError, EstimationError
+from ..inference import wilson
+from ..results import Effects
+
+STATUSES = ("estimated", "described", "not_estimable", "not_available", "suppressed")
+GRADES = ("", "strong", "moderate", "weak", "cannot conclude")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "level", "benchmark")
+COUNTS = ("year", "n_treated", "n_comparison", "n_covered", "horizon_months")
+HIDDEN = ("estimate", "std_error", "conf_low", "conf_high", "n_treated", "n_comparison", "n_covered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding; the fields are the columns of findings.csv, in this order.
+
+    estimate, std_error, conf_low, conf_high are in `unit` ("share", "EUR a quarter", "people", ...); shares are 0 to 1.
+    n_treated, n_comparison : units behind the estimate; n_covered : people the finding speaks for.
+    status : estimated (an effect), described (a count or share), not_estimable, not_available, suppressed (small cell).
+    grade : strong | moderate | weak | cannot conclude, for effects; empty for descriptions. reason : why no number, or
+    why that grade. benchmark : a number known from elsewhere, printed beside and never used. text : the finding in words.
+    """
+
+    finding_id: str
+    study: str
+    year: int
+    notebook: str
+    question: str = ""
+    tier: str = ""
+    term: str = ""
+    estimand: str = ""
+    estimate: float | None = None
+    std_error: float | None = None
+    conf_low: float | None = None
+    conf_high: float | None = None
+    level: float | None = None
+    unit: str = ""
+    n_treated: int | None = None
+    n_comparison: int | None = None
+    n_covered: int | None = None
+    population: str = ""
+    clock: str = ""
+    horizon_months: int | None = None
+    pool: str = ""
+    design: str = ""
+    estimator: str = ""
+    status: str = "estimated"
+    grade: str = ""
+    reason: str = ""
+    benchmark: float | None = None
+    benchmark_source: str = ""
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        where = {"table": "findings", "column": self.finding_id}
+        for name in NUMBERS:
+            object.__setattr__(self, name, _number(getattr(self, name)))
+        for name in COUNTS:
+            object.__setattr__(self, name, _count(getattr(self, name), where))
+        if self.status not in STATUSES:
+            raise DataError(f"status one of {', '.join(STATUSES)}", repr(self.status), "choose one of them", **where)
+        if self.grade not in GRADES:
+            raise DataError(f"grade one of {', '.join(GRADES[1:])}", repr(self.grade), "choose one of them", **where)
+        if self.status == "estimated":
+            self._check_estimate(where)
+        elif self.status == "described" and (self.estimate is None or not self.unit or not self.estimand):
+            raise EstimationError("a described finding with a number, its unit and what it counts",
+                                  "one of them is missing", "give estimate, unit and estimand", **where)  # fmt: skip
+        elif self.status in STATUSES[2:]:
+            if any(getattr(self, name) is not None for name in HIDDEN[:4]):
+                raise EstimationError(f"no number under status {self.status}", "an estimate or interval",
+                                      "leave the numbers out", **where)  # fmt: skip
+            if not self.reason:
+                raise EstimationError(f"a reason for status {self.status}", "none", "say why in `reason`", **where)
+
+    def _check_estimate(self, where: dict[str, Any]) -> None:
+        missing = [name for name in ("estimate", "estimand", "unit", "design", "n_treated") if not _given(self, name)]
+        if self.std_error is None and (self.conf_low is None or self.conf_high is None):
+            missing.append("std_error or interval")
+        if missing:
+            raise EstimationError("an effect with its estimand, design, unit, n and uncertainty",
+                                  f"no {', no '.join(missing)}",
+                                  "complete it, or call not_estimable() with a reason", **where)  # fmt: skip
+
+
+COLUMNS = [f.name for f in fields(Finding)]
+
+
+class Findings:
+    """Collector of one notebook's findings, figures and tables.
+
+    Parameters
+    ----------
+    study : a Study (its name, year, clock, horizon and disclosure rules become defaults), or a name with `year=`.
+    notebook : the notebook's file name without suffix ("04_placements"). question : its H1.
+    **common : any Finding field shared by all of this notebook's findings (population, clock, design, ...).
+    """
+
+    def __init__(self, study: Any, notebook: str, question: str = "", *, year: int | None = None, **common: Any):
+        self.study = study if isinstance(study, str) else study.name
+        self.year = year if year is not None else int(getattr(study, "year", 0) or 0)
+        self.notebook, self.question = notebook, question
+        self.common = {**_study_defaults(study), **common}
+        rules = getattr(study, "disclosure", None)
+        self.min_cell = int(_read(rules, "min_cell", 10))
+        self.min_cell_sensitive = int(_read(rules, "min_cell_sensitive", 11))
+        self.percent_min_n = int(_read(rules, "percent_min_n", 25))
+        self._findings: dict[str, Finding] = {}
+        self._figures: dict[str, tuple[Any, str]] = {}
+        self._tables: dict[str, tuple[pd.DataFrame, str]] = {}
+        self._answer = ""
+
+    # -- adding -------------------------------------------------------------------------------------------------
+
+    def add(self, name: str, effects: Effects | None = None, *, term: str | None = None, row: int | None = None,
+            level: float = 0.95, **columns: Any) -> Finding:  # fmt: skip
+        """Add an effect: from an `Effects` (its only row, the row of `term`, or row number `row`), or from plain numbers.
+
+        `grade` may be a Grade: its level and reasons are taken. Cells below the study's minimum are suppressed.
+        """
+        if effects is not None:
+            columns = {**_from_effects(effects, term, row, level), **columns}
+        else:
+            columns = {"term": term or "", "level": level, **columns}
+        columns = _with_grade({**columns, "status": columns.get("status", "estimated")})
+        columns = _with_interval(columns)
+        counts = [columns.get(key) for key in ("n_treated", "n_comparison")]
+        if any(n is not None and 0 < n < self.min_cell for n in counts):
+            return self._suppress(name, columns, f"fewer than {self.min_cell} people in one of the groups")
+        return self._keep(name, columns)
+
+    def describe(self, name: str, estimate: float | None = None, *, count: int | None = None, n: int | None = None,
+                 sensitive: bool = False, level: float = 0.95, **columns: Any) -> Finding:  # fmt: skip
+        """Add a description: a number (`estimate` with `unit`), a count of people, or the share `count` / `n`.
+
+        A share gets a Wilson interval; a share of fewer than `percent_min_n` people, or one that rests on (or leaves
+        out) fewer than the minimum cell, is suppressed. `sensitive` raises the minimum (income, disability, refugee).
+        """
+        floor = self.min_cell_sensitive if sensitive else self.min_cell
+        columns = {"status": "described", **columns}
+        if count is not None and n is not None:
+            low, high = wilson(count, n, level) if n else (None, None)
+            share = count / n if n else None
+            columns = {"unit": "share", "estimate": share, "conf_low": low, "conf_high": high, "level": level,
+                       "n_covered": n, **columns}  # fmt: skip
+            if n == 0:
+                return self.not_available(name, "nobody in this group", **_labels(columns))
+            if n < self.percent_min_n:
+                return self._suppress(name, columns, f"a share of fewer than {self.percent_min_n} people")
+            if 0 < count < floor or 0 < n - count < floor:
+                return self._suppress(name, columns, f"fewer than {floor} people on one side of the share")
+        elif count is not None:
+            columns = {"unit": "people", "estimate": count, "n_covered": count, **columns}
+            if 0 < count < floor:
+                return self._suppress(name, columns, f"fewer than {floor} people")
+        else:
+            columns = {"estimate": estimate, "n_covered": n, **columns}
+            if n is not None and 0 < n < floor:
+                return self._suppress(name, columns, f"fewer than {floor} people")
+        return self._keep(name, _with_interval({"level": level, **columns}))
+
+    def not_estimable(self, name: str, reason: str, **columns: Any) -> Finding:
+        """Say that an effect cannot be estimated, and why. `grade` may still carry "cannot conclude"."""
+        columns = _with_grade({**columns, "reason": reason})
+        return self._keep(name, {**columns, "status": "not_estimable", "reason": reason})
+
+    def not_available(self, name: str, reason: str, **columns: Any) -> Finding:
+        """Say that the data for a finding do not exist (yet), and why."""
+        return self._keep(name, {**columns, "status": "not_available", "reason": reason})
+
+    def suppressed(self, name: str, reason: str = "a small cell, or one that would reveal it", **columns: Any) -> Finding:
+        """Say that a number exists and may not be shown (as when `protect_table` hid it)."""
+        return self._suppress(name, columns, reason)
+
+    def figure(self, name: str, figure: Any, caption: str) -> None:
+        """Keep a drawn matplotlib figure; `write` saves it as SVG and PNG."""
+        self._check_name(name, self._figures)
+        self._figures[name] = (figure, caption)
+
+    def show_table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
+        """Keep a table (already protected) that `write` saves as CSV, and return it for display."""
+        self._check_name(name, self._tables)
+        self._tables[name] = (frame.copy(), caption)
+        return frame
+
+    def answer(self, text: str) -> str:
+        """The notebook's answer in words, shown first on the report's page."""
+        self._answer = " ".join(str(text).split())
+        return self._answer
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._findings)
+
+    def frame(self) -> pd.DataFrame:
+        """All findings, the fixed columns, in the order they were added."""
+        return to_frame(self._findings.values())
+
+    def table(self) -> pd.DataFrame:
+        """The findings for people: words, rounded numbers, no empty columns."""
+        return human_table(self.frame())
+
+    def write(self, out: str | Path = "") -> pd.DataFrame:
+        """Write findings, figures and tables below `out` and return the display table; out="" writes nothing."""
+        if not str(out):
+            return self.table()
+        folder = Path(out)
+        if not folder.is_absolute():
+            raise DataError("an absolute folder in `out`", f"{str(out)!r}", 'use out="" to try things interactively')
+        for part in ("findings", "figures", "tables"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        document = {
+            "notebook": self.notebook,
+            "question": self.question,
+            "answer": self._answer,
+            "findings": [_record(finding) for finding in self._findings.values()],
+            "figures": [{"name": name, "caption": caption} for name, (_, caption) in self._figures.items()],
+            "tables": [{"name": name, "caption": caption} for name, (_, caption) in self._tables.items()],
+        }
+        for name, (figure, _) in self._figures.items():
+            _save(figure, folder / "figures" / name)
+        for name, (frame, _) in self._tables.items():
+            rounded(frame).to_csv(folder / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+        text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "findings" / f"{self.notebook}.json").write_text(text + "\n", encoding="utf-8")
+        return self.table()
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _check_name(self, name: str, taken: Mapping[str, Any]) -> None:
+        if not NAME.fullmatch(name):
+            raise DataError("a name of lower-case letters, digits and _", repr(name), "rename it")
+        if name in taken:
+            raise DataError("each name once in a notebook", f"{name!r} twice", "rename the second")
+
+    def _keep(self, name: str, columns: dict[str, Any]) -> Finding:
+        self._check_name(name, self._findings)
+        unknown = sorted(set(columns) - set(COLUMNS))
+        if unknown:
+            raise DataError("only the fixed columns of a finding", f"{', '.join(unknown)}", f"use {', '.join(COLUMNS)}")
+        values = {**self.common, "question": self.question, **columns}
+        values = {key: value for key, value in values.items() if value is not None}
+        finding = Finding(**{**values, "finding_id": f"{self.notebook}.{name}", "study": self.study,
+                             "year": self.year, "notebook": self.notebook})  # fmt: skip
+        self._findings[name] = finding
+        return finding
+
+    def _suppress(self, name: str, columns: dict[str, Any], reason: str) -> Finding:
+        labels = {key: value for key, value in columns.items() if key not in HIDDEN and key not in ("level", "text")}
+        return self._keep(name, {**labels, "status": "suppressed", "reason": reason})
+
+
+# -- files and display ----------------------------------------------------------------------------------------------
+
+
+def read_documents(folder: str | Path) -> list[dict[str, Any]]:
+    """What every notebook wrote below `folder`, in notebook order."""
+    paths = sorted((Path(folder) / "findings").glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def read_findings(folder: str | Path) -> pd.DataFrame:
+    """All findings below `folder`: one row a finding, the fixed columns, in notebook order.
+
+    Reads a finished report (findings.json) or a folder in which notebooks are still writing (findings/*.json).
+    """
+    whole = Path(folder) / "findings.json"
+    if whole.exists():
+        return to_records(json.loads(whole.read_text(encoding="utf-8")))
+    records = [record for document in read_documents(folder) for record in document["findings"]]
+    return to_records(records)
+
+
+def to_frame(findings: Any) -> pd.DataFrame:
+    """Findings as a frame with the fixed columns."""
+    return to_records([_record(finding) for finding in findings])
+
+
+def to_records(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Records of findings as a frame: fixed columns, counts as nullable integers, numbers as floats."""
+    frame = pd.DataFrame(records, columns=COLUMNS)
+    kinds = {**dict.fromkeys(NUMBERS, "float64"), **dict.fromkeys(COUNTS, "Int64")}
+    return frame.astype(kinds)
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats at 12 significant digits, so that last-bit differences between machines never reach a file."""
+    out = frame.copy()
+    for j, kind in enumerate(out.dtypes):
+        if getattr(kind, "kind", "") == "f":
+            out.isetitem(j, [_number(value) if pd.notna(value) else None for value in out.iloc[:, j]])
+    return out
+
+
+def human_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Display table of findings: what, estimate with interval, n, grade; suppressed and missing ones in words."""
+    rows = []
+    for record in frame.to_dict("records"):
+        rows.append({
+            "tier": record["tier"], "what": record["estimand"] or record["term"], "result": say_estimate(record),
+            "interval": say_interval(record),
+            "people": say_number(record["n_covered"], "people"),
+            "grade": record["grade"] or "", "note": record["text"] or record["reason"] or "",
+        })  # fmt: skip
+    table = pd.DataFrame(rows).fillna("")
+    return table[[name for name in table.columns if (table[name] != "").any()]]
+
+
+def say_number(value: Any, unit: str) -> str:
+    """A number for people: shares as percent, counts and money without decimals."""
+    if value is None or pd.isna(value):
+        return ""
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    if unit in ("share points", "percentage points", "points"):
+        return f"{value:+.1f} points"
+    size = abs(value)
+    digits = 0 if size >= 100 or float(value).is_integer() else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    text = f"{value:,.{digits}f}"
+    return "0" if text.strip("-0.,") == "" else text
+
+
+def say_estimate(record: Mapping[str, Any]) -> str:
+    """The result cell: a formatted number with its unit, or the status in words."""
+    if record["status"] in ("not_estimable", "not_available", "suppressed"):
+        return record["status"].replace("_", " ")
+    unit = record["unit"]
+    if unit == "share" and record["status"] == "estimated" and record.get("term") != "counterfactual":
+        return f"{100 * record['estimate']:+.1f} points"
+    number = say_number(record["estimate"], unit)
+    return number if unit in ("share", "share points", "percentage points", "points") else f"{number} {unit}".strip()
+
+
+def say_interval(record: Mapping[str, Any]) -> str:
+    """The interval in the unit of the result."""
+    low, high = record["conf_low"], record["conf_high"]
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    if record["unit"] == "share":
+        sign = "+" if record["status"] == "estimated" and record.get("term") != "counterfactual" else ""
+        return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
+    return f"{say_number(low, record['unit']).removesuffix(' points')} to " \
+           f"{say_number(high, record['unit']).removesuffix(' points')}"  # fmt: skip
+
+
+# -- small helpers --------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any) -> float | None:
+    if value is None or pd.isna(value):
+        return None
+    value = float(value)
+    return float(f"{value:.12g}") if math.isfinite(value) else None
+
+
+def _count(value: Any, where: dict[str, Any]) -> int | None:
+    if value is None or pd.isna(value):
+        return None
+    if float(value) != int(value):
+        raise DataError("whole numbers of people, years and months", repr(value), "count people, not weights", **where)
+    return int(value)
+
+
+def _given(finding: Finding, name: str) -> bool:
+    return getattr(finding, name) not in (None, "")
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    return asdict(finding)
+
+
+def _read(section: Any, name: str, default: Any) -> Any:
+    if isinstance(section, Mapping):
+        return section.get(name, default)
+    return getattr(section, name, default)
+
+
+def _study_defaults(study: Any) -> dict[str, Any]:
+    if isinstance(study, str):
+        return {}
+    return {"clock": _read(getattr(study, "clock", None), "date_zero", ""),
+            "horizon_months": getattr(study, "horizon_months", None)}  # fmt: skip
+
+
+def _labels(columns: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in columns.items() if key not in HIDDEN and key not in ("status", "level", "text")}
+
+
+def _from_effects(effects: Effects, term: str | None, row: int | None, level: float) -> dict[str, Any]:
+    tidy = effects.tidy(level)
+    if term is not None:
+        tidy = tidy[tidy["term"] == term]
+    if row is not None:
+        tidy = tidy.iloc[[row]]
+    if len(tidy) != 1:
+        raise EstimationError("one estimate for one finding", f"{len(tidy)} rows" + (f" of term {term!r}" if term else ""),
+                              "choose with term= or row=", keys=effects.labels["term"].tolist())  # fmt: skip
+    one = tidy.iloc[0]
+    names = ("term", "estimand", "estimate", "std_error", "conf_low", "conf_high", "unit", "n_treated", "n_comparison")
+    return {**{name: one[name] for name in names}, "level": level, "n_covered": one["n_treated"]}
+
+
+def _with_interval(columns: dict[str, Any]) -> dict[str, Any]:
+    """Normal interval where only a standard error was given; no level where there is no interval."""
+    estimate, se = _number(columns.get("estimate")), _number(columns.get("std_error"))
+    if columns.get("conf_low") is None and estimate is not None and se is not None:
+        from ..inference import normal_interval
+
+        low, high = normal_interval(estimate, se, columns.get("level", 0.95))
+        columns = {**columns, "conf_low": float(low), "conf_high": float(high)}
+    if columns.get("conf_low") is None:
+        columns = {key: value for key, value in columns.items() if key != "level"}
+    return columns
+
+
+def _with_grade(columns: dict[str, Any]) -> dict[str, Any]:
+    """A Grade object becomes its level and, unless a reason is given, its reasons."""
+    grade = columns.get("grade")
+    if grade is None or isinstance(grade, str):
+        return columns
+    return {**columns, "grade": grade.level, "reason": columns.get("reason") or " ".join(grade.reasons)}
+
+
+def _save(figure: Any, stem: Path) -> None:
+    """SVG and PNG without dates, versions or random ids."""
+    matplotlib = sys.modules["matplotlib"]  # loaded by whoever drew the figure; findings never import it
+    with matplotlib.rc_context({"svg.hashsalt": "attribution"}):
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+        figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, dpi=200, bbox_inches="tight")
