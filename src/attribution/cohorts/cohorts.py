@@ -180,7 +180,8 @@ def landmarks(
     _require_design(study, tier)
     horizon = int(horizon_months or study.clock.horizon_months)
     wanted = tuple([pools] if isinstance(pools, str) else pools or study.comparison.pools)
-    if study.comparison.kind == "landmark":
+    kind = study.tiers[tier].design
+    if kind == "landmark":
         candidates, flow = _landmark_candidates(study, tier)
         people = landmark_trials.people(study, int(candidates["k"].max()) + 1 if len(candidates) else 0)
         candidates = _keep_pools(candidates, flow, wanted)
@@ -205,7 +206,7 @@ def landmarks(
                 "choose another year, horizon or comparison, or describe this tier only",
             )  # fmt: skip
     return Cohort(
-        study=study, tier=tier, kind=study.comparison.kind, horizon_months=horizon, units=units, flow=flow.table(),
+        study=study, tier=tier, kind=kind, horizon_months=horizon, units=units, flow=flow.table(),
         notes=_notes(study, tier, horizon), _keys=keys, _people=people,
     )  # fmt: skip
 
@@ -376,7 +377,7 @@ def _complete(study: Study, units: pd.DataFrame, flow: Flow) -> np.ndarray:
 
 
 def _placement_from(study: Study, tier: str) -> int | None:
-    return getattr(study.tiers[tier], "placement_from_months", None)
+    return study.tiers[tier].placement_from_months
 
 
 def _notes(study: Study, tier: str, horizon: int) -> tuple[str, ...]:

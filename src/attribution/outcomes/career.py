@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Literal
 
 import pandas as pd
@@ -67,9 +68,9 @@ def require_effect_clock(clock: str) -> None:
     )  # fmt: skip
 
 
-def month_of(date: str) -> str:
+def month_of(day: str) -> str:
     """SQL of the month index (year * 12 + month - 1) of a date expression."""
-    return f"(EXTRACT(YEAR FROM CAST({date} AS DATE)) * 12 + EXTRACT(MONTH FROM CAST({date} AS DATE)) - 1)"
+    return f"(EXTRACT(YEAR FROM CAST({day} AS DATE)) * 12 + EXTRACT(MONTH FROM CAST({day} AS DATE)) - 1)"
 
 
 def quoted(names: tuple[str, ...]) -> str:
@@ -109,8 +110,10 @@ def last_period(study: Study) -> int | None:
 
 
 def end_of_data(study: Study, year: int) -> int:
-    """Month index just after the last month that the findings of `year` may know of."""
-    last, end = last_period(study), (year + 1) * 12
+    """Month index just after the last whole month that the findings of `year` may know of."""
+    until = date.fromisoformat(study.data_until) + timedelta(days=1)
+    end = min((year + 1) * 12, until.year * 12 + until.month - 1)
+    last = last_period(study)
     return end if last is None else min(end, (last + 1) * MONTHS_PER_PERIOD[study.frequency])
 
 
@@ -176,7 +179,7 @@ class CareerOutcomes(Result):
         sums = ["ever AS observed", "claimed", "partly", "embedded", "found_job", "changed_job", "moved_up", "business"]
         if self._has_panel:
             sums.append("employed_h")
-        totals = ", ".join(f"SUM(CASE WHEN matured = 1 THEN {s.split(' AS ')[0]} ELSE 0 END) AS {s.split(' AS ')[-1]}" for s in sums)
+        totals = ", ".join(f"COALESCE(SUM(CASE WHEN matured = 1 THEN {s.split(' AS ')[0]} ELSE 0 END), 0) AS {s.split(' AS ')[-1]}" for s in sums)
         of = ", SUM(CASE WHEN matured = 1 THEN 1 - COALESCE(employed_h * 0, 1) ELSE 0 END) AS employed_of" if self._has_panel else ""
         table = self._ask(
             f"SELECT tier, COUNT(*) AS persons, SUM(matured) AS matured, {totals}{of} FROM ({self._persons_sql()}) AS p "
