@@ -1,0 +1,12 @@
+"""Every figure of the reports. Functions take results and return a figure; `save` writes it as SVG and PNG.
+
+Each figure states its question or answer as title, its unit and numbers below, and its source at the foot. None of
+them opens a window, reads a file or changes its input. Frames are documented at each function.
+"""
+
+from .designs import flow, love, overlap, reach
+from .effects import bracket, estimates, event_study, rates
+from .headline import waterfall
+from .theme import save
+
+__all__ = ["bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save", "waterfall"]

@@ -1,0 +1,291 @@
+"""Figures of the design stage: sample flow, balance, overlap, reach. None of them shows an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from ...errors import DesignError, EstimationError
+from ...results import Balance, Design
+from . import theme as t
+from .words import count, known, number, pretty
+
+MOST_ROWS = 60
+
+
+def require(frame: pd.DataFrame, columns: tuple[str, ...], figure: str) -> None:
+    """Refuse a frame that lacks what the figure draws."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing or frame.empty:
+        raise EstimationError(
+            f"at least one row with the columns {', '.join(columns)}",
+            f"no {', '.join(missing)}" if missing else "no rows", f"give plots.{figure} a frame that has them",
+        )  # fmt: skip
+
+
+@t.drawn
+def love(
+    balance: Balance, *, labels: Mapping[str, str] | None = None, title: str | None = None, subtitle: str | None = None,
+    footnote: str | None = None,
+) -> Figure:  # fmt: skip
+    """Love plot: how far apart the groups are on each covariate, before and after the design.
+
+    Parameters
+    ----------
+    balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd.
+    labels : covariate -> words.
+    """
+    require(balance.table, ("covariate", "sample", "smd"), "love")
+    wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(index="covariate", columns="sample", values="smd")
+    wide = wide.reindex(columns=["before", "after"]).astype(float)
+    wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
+    limit, total = balance.threshold_smd, len(wide)
+    off = int((wide["after"].abs() > limit).sum())
+    unknown = int(wide["after"].isna().sum())
+    wide = wide.head(MOST_ROWS)
+    if title is None:
+        title = (f"After matching, {off} of {total} covariates still differ by more than {limit:g} SD" if off else
+                 f"After matching, no covariate differs by more than {limit:g} SD")  # fmt: skip
+        title = title if not unknown else f"{title} ({unknown} unknown)"
+    if subtitle is None:
+        subtitle = "Started minus comparison, in standard deviations of those who started"
+    note = footnote or f"Shaded: within ±{limit:g} SD."
+    if total > len(wide):
+        note += f" The {len(wide)} largest of {total} differences are shown."
+    row = 0.26 if total <= 25 else 0.2
+    fig, (axis,) = t.frame(title, subtitle, note, height=max(1.3, row * len(wide) + 0.75))
+    finite = wide.to_numpy()[np.isfinite(wide.to_numpy())]
+    reach = max(3 * limit, float(np.abs(finite).max()) * 1.08 if finite.size else 0.0)
+    # a single enormous difference must not flatten all the others: it becomes an arrow with its number
+    usual = 3 * float(np.quantile(np.abs(finite), 0.75)) if finite.size else reach
+    edge = min(reach, max(usual, 2.0)) if reach > 4 else reach
+    axis.axvspan(-limit, limit, color=t.GRID, lw=0, zorder=0)
+    axis.axvline(0, color=t.FAINT, lw=0.8, zorder=1)
+    for y, (_, pair) in enumerate(wide.iterrows()):
+        inside = pair.clip(-edge * 0.97, edge * 0.97)
+        if inside.notna().all():
+            axis.plot(inside, [y, y], color=t.PALE_COMPARISON, lw=1.4, zorder=2, solid_capstyle="round")
+        for sample, face, edge_color in (("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED)):
+            value = pair[sample]
+            if np.isnan(value):
+                continue
+            if abs(value) > edge:
+                side = 1 if value > 0 else -1
+                axis.plot(side * edge * 0.97, y, marker=">" if side > 0 else "<", color=edge_color, ms=6, zorder=4)
+                axis.annotate(number(value, 1) if np.isfinite(value) else "∞", (side * edge * 0.97, y), xytext=(-side * 6, 0),
+                              textcoords="offset points", ha="right" if side > 0 else "left", va="center", size=7.5,
+                              color=t.MUTED)  # fmt: skip
+                continue
+            wrong = sample == "after" and abs(value) > limit
+            axis.plot(value, y, "o", ms=6, mfc=t.ALERT if wrong else face, mec=t.ALERT if wrong else edge_color, mew=1.4,
+                      zorder=4 if sample == "after" else 3)  # fmt: skip
+    t.label_column(axis, [pretty(name, labels) for name in wide.index], size=8.5 if total <= 25 else 7.5)
+    axis.set_xlim(-edge * 1.04, edge * 1.04)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(round(v, 6), None if abs(v) < 0.1 else 1, signed=True)))
+    axis.set_xlabel("standardised mean difference")
+    axis.grid(axis="y", color=t.GRID, lw=0.6)
+    axis.spines["left"].set_visible(False)
+    _key(axis, [("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED),
+                *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])])  # fmt: skip
+    return fig
+
+
+def _key(axis, entries) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries]
+    axis.legend(handles=marks, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(marks), handletextpad=0.2,
+                columnspacing=1.2, borderaxespad=0.1, labelcolor=t.MUTED, fontsize=8)  # fmt: skip
+
+
+@t.drawn
+def overlap(
+    design: Design, *, bins: int = 32, title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
+) -> Figure:  # fmt: skip
+    """Mirrored histograms of the propensity: everyone in outline, those the design keeps filled.
+
+    Parameters
+    ----------
+    design : from `at.match`, with a propensity. bins : number of bars an arm.
+    """
+    import seaborn as sns
+
+    if design.propensity is None:
+        raise DesignError("a design with a propensity", "none", "match on distance='logit', or show plots.love instead")
+    p = np.asarray(design.propensity, float)
+    ok, arm = np.isfinite(p), design.treated
+    if not (ok & arm).any() or not (ok & ~arm).any():
+        raise DesignError("a propensity in both arms", "an arm without one", "fit the design again")
+    skewed = min(np.quantile(p[ok & arm], 0.25), np.quantile(p[ok & ~arm], 0.25)) < 0.02
+    x = np.log(np.clip(p, 1e-6, 1 - 1e-6) / (1 - np.clip(p, 1e-6, 1 - 1e-6))) if skewed else p
+    low, high = x[ok].min(), x[ok].max()
+    pad = 0.02 * (high - low) or 0.02
+    edges = np.linspace(low - pad, high + pad, bins + 1)
+    n = {k: (int((arm == k).sum()), int((design.matched & (arm == k)).sum())) for k in (True, False)}
+    if title is None:
+        title = f"{design.covered_share:.0%} of those who started have a comparable partner"
+    if subtitle is None:
+        subtitle = (f"Started {count(n[True][1])} of {count(n[True][0])}, comparison {count(n[False][1])} of "
+                    f"{count(n[False][0])} are kept. Outline: everyone; filled: kept (each adds to 100%).")  # fmt: skip
+    fig, (axis,) = t.frame(title, subtitle, footnote or "", height=3.0)
+    tops = []
+    for treated, sign, colour, pale in ((True, 1, t.TREATED, t.PALE_TREATED), (False, -1, t.COMPARISON, t.PALE_COMPARISON)):
+        everyone = np.where(ok & (arm == treated), 1.0, 0.0)
+        kept = np.where(ok, design.weights, 0.0) * (arm == treated)
+        for weight, filled in ((kept, True), (everyone, False)):
+            if weight.sum() <= 0:
+                continue
+            used = weight > 0
+            share = sign * 100 * weight[used] / weight.sum()
+            tops.append(float(np.abs(np.histogram(x[used], edges, weights=share)[0]).max()))
+            sns.histplot(
+                x=x[used], weights=share, bins=edges.tolist(), ax=axis, element="step", fill=filled, color=colour,
+                alpha=0.75 if filled else 1.0, linewidth=0 if filled else 1.3, zorder=2 if filled else 3,
+            )  # fmt: skip
+    edge = 1.22 * max(tops)
+    axis.set_ylim(-edge, edge)
+    axis.set_xlim(edges[0], edges[-1])
+    axis.axhline(0, color=t.INK, lw=0.8, zorder=4)
+    axis.text(0.0, 0.985, "started", transform=axis.transAxes, color=t.TREATED, weight="bold", va="top", size=9)
+    axis.text(0.0, 0.02, "comparison", transform=axis.transAxes, color=t.MUTED, weight="bold", va="bottom", size=9)
+    if skewed:
+        marks = [q for q in (1e-5, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999) if edges[0] <= np.log(q / (1 - q)) <= edges[-1]]
+        axis.set_xticks([np.log(q / (1 - q)) for q in marks])
+        axis.set_xticklabels([f"{100 * q:g}%" for q in marks])
+    else:
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}%"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(v):g}%"))
+    axis.set_xlabel("estimated probability of starting" + (" (logit scale)" if skewed else ""))
+    axis.set_ylabel("share of the group")
+    axis.grid(axis="y", color=t.GRID, lw=0.6)
+    axis.spines["left"].set_visible(False)
+    return fig
+
+
+@t.drawn
+def flow(
+    frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None, title: str | None = None,
+    subtitle: str | None = None, footnote: str | None = None,
+) -> Figure:  # fmt: skip
+    """Sample flow: how many are left after each step, who was left out and why, one column an arm.
+
+    Parameters
+    ----------
+    frame : one row a step and arm: step, arm, n (left after the step; missing = suppressed), excluded, reason.
+    labels : arm -> words.
+    """
+    require(frame, ("step", "arm", "n", "excluded", "reason"), "flow")
+    arms = list(dict.fromkeys(frame["arm"]))
+    parts = {arm: frame[frame["arm"] == arm].reset_index(drop=True) for arm in arms}
+    # steps at which nobody was left out say nothing, except the first and last
+    parts = {arm: part[_told(part)].reset_index(drop=True) for arm, part in parts.items()}
+    if title is None:
+        ends = [f"{count(part['n'].iloc[-1])} {pretty(arm, labels).lower()}" for arm, part in parts.items()]
+        title = "Who is compared: " + " and ".join(ends) if len(ends) <= 3 else "Who is compared, and who is left out"
+    rows = max(len(part) for part in parts.values())
+    per_row = 2 if len(arms) > 1 else 1
+    grid = -(-len(arms) // per_row)
+    fig, axes = t.frame(title, subtitle or "Left after each step, and who was left out there", footnote or "",
+                        height=grid * (0.5 * rows + 0.45), rows=grid, columns=per_row)  # fmt: skip
+    for axis in axes[len(arms) :]:
+        axis.set_visible(False)
+    room = (t.WIDTH - 0.4) / per_row
+    for axis, arm in zip(axes, arms, strict=False):
+        part = parts[arm]
+        most = max([float(v) for v in part["n"] if known(v)], default=1.0) or 1.0
+        colour = t.COMPARISON if "comparison" in str(arm) else t.TREATED
+        for y, row in enumerate(part.itertuples()):
+            lost = known(row.excluded) and float(row.excluded) > 0
+            if known(row.n):
+                axis.barh(y, float(row.n), height=0.34, color=colour, zorder=3)
+                if lost:
+                    axis.barh(y, float(row.excluded), left=float(row.n), height=0.34, facecolor="#f7f8f9",
+                              edgecolor=t.PALE_COMPARISON, hatch="////", zorder=2, lw=0.6)  # fmt: skip
+                text = count(row.n)
+            else:
+                t.hatched(axis, 0, most * 0.25, y, "", height=0.34)
+                text = "small number, not shown"
+            reason = pretty(row.reason) if isinstance(row.reason, str) else ""
+            if lost:
+                reason = f"{t_minus(row.excluded)}  {reason}"
+            line = t.wrap(reason, room - 0.8, 7.8, most=1)
+            axis.text(0, y - 0.24, line[0] if line else "", size=7.8, color=t.MUTED, va="bottom")
+            filled = float(row.n) + (float(row.excluded) if lost else 0.0) if known(row.n) else most * 0.25
+            axis.text(filled + most * 0.02, y, text, size=8.5, weight="bold", va="center", color=t.INK)
+        axis.set_title(pretty(arm, labels), color=colour if colour != t.COMPARISON else t.MUTED)
+        axis.set_xlim(0, most * 1.2)
+        axis.set_ylim(rows - 0.6, -0.7)
+        axis.axis("off")
+    return fig
+
+
+def t_minus(value: float) -> str:
+    """The number left out, with a true minus."""
+    return number(-float(value), 0)
+
+
+def _told(part: pd.DataFrame) -> np.ndarray:
+    excluded = pd.to_numeric(part["excluded"], errors="coerce")
+    keep = (excluded.isna() | (excluded > 0)).to_numpy()
+    keep[[0, -1]] = True
+    return keep
+
+
+@t.drawn
+def reach(
+    frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None, title: str | None = None,
+    subtitle: str | None = None, footnote: str | None = None,
+) -> Figure:  # fmt: skip
+    """People reached, by tier and priority public: the share of each tier, with the number of people.
+
+    Parameters
+    ----------
+    frame : one row a tier and group: tier, group, n (people; missing = suppressed), share (0 to 1; missing where
+        percentages are withheld). A group called `everyone` becomes the heading of its tier.
+    labels : tier or group -> words.
+    """
+    require(frame, ("tier", "group", "n", "share"), "reach")
+    tiers = list(dict.fromkeys(frame["tier"]))
+    groups = [g for g in dict.fromkeys(frame["group"]) if g != "everyone"] or ["everyone"]
+    if title is None:
+        title = "Who was reached?"
+    hidden = frame[frame["group"].isin(groups)][["n", "share"]].isna().any(axis=1).any()
+    note = " ".join(part for part in (footnote, "Hatched: a small group, not shown." if hidden else "") if part)
+    columns = min(3, len(tiers))
+    grid = -(-len(tiers) // columns)
+    fig, axes = t.frame(title, subtitle or "Share of the people of each tier, and their number", note,
+                        height=grid * (0.36 * len(groups) + 0.75), rows=grid, columns=columns, sharey=True,
+                        sharex=True)  # fmt: skip
+    for axis in axes[len(tiers) :]:
+        axis.set_visible(False)
+    shares = pd.to_numeric(frame["share"], errors="coerce") * 100
+    edge = max(10.0, float(shares[frame["group"].isin(groups)].max(skipna=True) or 0.0)) if shares.notna().any() else 100.0
+    for axis, tier in zip(axes, tiers, strict=False):
+        part = frame[frame["tier"] == tier].drop_duplicates("group").set_index("group")
+        for y, group in enumerate(groups):
+            row = part.loc[group] if group in part.index else None
+            if row is None:
+                axis.text(0, y, " not asked", size=7.8, color=t.FAINT, va="center", style="italic")
+            elif not known(row["n"]):
+                t.hatched(axis, 0, edge * 0.9, y, "small group", height=0.55)
+            elif not known(row["share"]):
+                t.hatched(axis, 0, edge * 0.9, y, f"{count(row['n'])} people", height=0.55)
+            else:
+                value = 100 * float(row["share"])
+                axis.barh(y, value, height=0.55, color=t.TREATED, zorder=3)
+                axis.annotate(f"{number(value, 0 if value >= 10 else 1)}%", (value, y), xytext=(4, 0), size=8.2,
+                              textcoords="offset points", weight="bold", va="center", zorder=5)  # fmt: skip
+                axis.annotate(count(row["n"]), (value, y), xytext=(34, 0), textcoords="offset points", size=7.5,
+                              color=t.MUTED, va="center", zorder=5)  # fmt: skip
+        total = part.loc["everyone", "n"] if "everyone" in part.index else None
+        heading = pretty(tier, labels)
+        axis.set_title(heading + (f"\n{count(total)} people" if known(total) else ""), size=9)
+        t.label_column(axis, [pretty(group, labels) for group in groups], width=1.7)
+        axis.set_xlim(0, edge * (1.75 if columns == 3 else 1.45 if columns == 2 else 1.2))
+        axis.set_xticks([])
+        axis.spines["bottom"].set_visible(False)
+    return fig

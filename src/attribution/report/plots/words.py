@@ -1,0 +1,136 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MINUS, MISSING = "\u2212", "–"
+
+_NAMES = {
+    "age": "Age", "female": "Women", "education": "Education level", "education_years": "Years of school",
+    "no_degree": "No school diploma", "partnered": "Living with a partner", "black": "Black", "hispanic": "Hispanic",
+    "unemp_months": "Months without work", "household_size": "Household size", "children_u14": "Children under 14",
+    "test_score": "Admission test score", "distance": "Propensity (all covariates)", "landmark": "Landmark month",
+    "application_quarter": "Quarter of application", "history_employed_share": "Share of past periods in work",
+    "paid": "Paid programmes", "free": "Free courses", "apprenticeship": "Apprenticeships",
+    "subscription": "Subscriptions", "treated": "Started", "comparison": "Comparison", "claimed": "Claimed",
+    "verified": "Verified", "observed": "Observed", "counterfactual": "Counterfactual", "attributable": "Attributable",
+    "cps1": "CPS-1", "psid1": "PSID-1", "nsw_control": "Randomised controls", "no_funding": "No funding",
+    "open": "Not yet decided", "withdrew": "Withdrew", "rejected": "Rejected", "elsewhere": "Went elsewhere",
+}  # fmt: skip
+_LAGS = {"income": "Income", "employed": "In work", "jobless": "Without work"}
+
+
+def pretty(name: Any, labels: Mapping[str, str] | None = None) -> str:
+    """A column or code as a label: the caller's own first, then the house's, then the code without underscores."""
+    text = str(name)
+    if labels and text in labels:
+        return labels[text]
+    if text in _NAMES:
+        return _NAMES[text]
+    lag = re.fullmatch(r"([a-z]+)_lag_(\d+)", text)
+    if lag:
+        back = int(lag[2])
+        what = _LAGS.get(lag[1], lag[1].capitalize())
+        return f"{what}, {back} period{'s' if back > 1 else ''} before"
+    if "_" not in text:
+        return text[:1].upper() + text[1:]
+    for stem, title in _NAMES.items():  # one level of a category, `education_bac`
+        if "_" in stem and text.startswith(stem + "_"):
+            return f"{title}: {text[len(stem) + 1 :].replace('_', ' ')}"
+    words = text.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def known(value: Any) -> bool:
+    """True for a finite number."""
+    try:
+        return value is not None and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def decimals(value: float) -> int:
+    """Digits after the point that a number of this size deserves."""
+    size = abs(value)
+    if size >= 100 or size == 0:
+        return 0
+    if size >= 1:
+        return 1
+    return min(6, 1 - math.floor(math.log10(size)))
+
+
+def number(value: Any, digits: int | None = None, *, signed: bool = False) -> str:
+    """12,345 · −0.12 · 1.5 m; an en dash where there is none."""
+    if not known(value):
+        return MISSING
+    value = float(value)
+    suffix = ""
+    if abs(value) >= 1e6:
+        value, suffix = (value / 1e9, " bn") if abs(value) >= 1e9 else (value / 1e6, " m")
+        digits = 1
+    digits = decimals(value) if digits is None else digits
+    text = f"{abs(value):,.{digits}f}"
+    zero = not text.strip("0.,")
+    sign = "" if zero else MINUS if value < 0 else "+" if signed else ""
+    return sign + text + suffix
+
+
+def count(value: Any) -> str:
+    """A number of people."""
+    return f"{round(float(value)):,}" if known(value) else MISSING
+
+
+class Unit:
+    """How a result's unit is drawn: shares in percent or percentage points, everything else as it is.
+
+    effect : True for differences (signed; percentage points), False for levels.
+    """
+
+    def __init__(self, unit: str | None, *, effect: bool = True):
+        self.unit, self.effect = unit or "", effect
+        self.share = self.unit in ("share", "probability", "proportion")
+        self.factor = 100.0 if self.share else 1.0
+
+    @property
+    def axis(self) -> str:
+        """Axis title."""
+        if self.share:
+            return "percentage points" if self.effect else "percent"
+        return self.unit
+
+    def value(self, value: Any, digits: int | None = None) -> str:
+        """A number with its sign (effects) and its percent mark (levels)."""
+        if not known(value):
+            return MISSING
+        scaled = float(value) * self.factor
+        if digits is None and self.share and abs(scaled) >= 0.1:
+            digits = 1
+        return number(scaled, digits, signed=self.effect) + ("%" if self.share and not self.effect else "")
+
+    def interval(self, estimate: Any, low: Any, high: Any) -> str:
+        """`+11.1 [+2.6, +19.6]`, all three with the digits of the estimate."""
+        parts = [float(v) * self.factor for v in (estimate, low, high) if known(v)]
+        if not parts:
+            return MISSING
+        largest = max(abs(v) for v in parts)
+        digits = 1 if self.share and largest >= 0.1 else decimals(largest)
+        text = self.value(estimate, digits)
+        if known(low) and known(high):
+            text += f" [{self.value(low, digits)}, {self.value(high, digits)}]"
+        return text
+
+    def tick(self, value: float, _: Any = None) -> str:
+        """Axis tick, already scaled."""
+        text = number(value, _tick_digits(value), signed=self.effect)
+        return text + ("%" if self.share and not self.effect else "")
+
+
+def _tick_digits(value: float) -> int:
+    for digits in range(7):
+        if abs(value - round(value, digits)) <= 1e-9 * max(1.0, abs(value)):
+            return digits
+    return 6
