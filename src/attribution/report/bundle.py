@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import AttributionError, DataError
+from ..errors import AttributionError
 from ..findings.finding import COLUMNS, read_documents, rounded, to_records
 
 VOLATILE = ("run.json", "manifest.json")  # the first varies from run to run, the second cannot hold its own hash
@@ -64,7 +64,7 @@ def gather(folder: Path) -> list[dict[str, Any]]:
     return documents
 
 
-def manifest(study: Any, parameters: Mapping[str, Mapping[str, Any]], sources: Mapping[str, Path], root: Path,
+def manifest(study: Any, parameters: Mapping[str, Mapping[str, Any]], sources: Mapping[str, Path],
              folder: Path) -> dict[str, Any]:  # fmt: skip
     """Everything that fixes the numbers, and the sha256 of all that came in and went out. Nothing that varies."""
     seeds = {f"{name}.{key}": value for name, values in parameters.items() for key, value in values.items()
@@ -78,18 +78,10 @@ def manifest(study: Any, parameters: Mapping[str, Mapping[str, Any]], sources: M
         "seeds": seeds,
         "python": platform.python_version(),
         "packages": package_versions(),
-        "inputs": {shown(Path(path), root): digest for path, digest in study.sources()},
+        "inputs": {f"{study.name}/{Path(path).as_posix()}": digest for path, digest in study.sources()},
         "notebooks": {name: sha256(path) for name, path in sources.items()},
         "outputs": {path.relative_to(folder).as_posix(): sha256(path) for path in files if path.name not in VOLATILE},
     }
-
-
-def shown(path: Path, root: Path) -> str:
-    """A path as the report names it: relative to the project, or just its name."""
-    try:
-        return path.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError:
-        return f"{path.parent.name}/{path.name}"
 
 
 def package_versions() -> dict[str, str]:
@@ -222,16 +214,3 @@ def swap(scratch: Path, target: Path) -> None:
         raise
     if old.exists():
         shutil.rmtree(old)
-
-
-def project_root(start: Path | None = None) -> Path:
-    """The project a command speaks of: the nearest folder upwards with notebooks/ and data/, else the package's own."""
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks").is_dir() and (folder / "data").is_dir():
-            return folder
-    own = Path(__file__).resolve().parents[3]
-    if (own / "notebooks").is_dir():
-        return own
-    raise DataError("a project folder with notebooks/ and data/", f"none at or above {here}",
-                    "run the command inside the project")  # fmt: skip

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..study import Study, find_project
 from . import bundle
 from .bundle import RunError
 from .normalise import normalise
@@ -114,7 +115,7 @@ def run(
     NotebookError : a notebook failed; what it did so far is kept in `reports/<study>/failed/<year>/`.
     """
     started = time.time()
-    root = bundle.project_root() if notebooks is None or reports is None else notebooks.parent
+    root = find_project() if notebooks is None else notebooks.resolve().parent
     folder = notebooks or root / "notebooks"
     sources = _choose(find_notebooks(folder), only, folder)
     declared = _declared(sources)
@@ -151,8 +152,6 @@ def run(
 
 def _open(study: Any, year: int | None) -> Any:
     if isinstance(study, str | Path):
-        from ..study import Study
-
         return Study.open(study, year=year)
     if year is not None and year != study.year:
         raise RunError(f"the opened study's year {study.year}", f"year = {year}", "open the study for that year")
@@ -405,7 +404,7 @@ def _publish(
     documents = bundle.gather(scratch)
     write_index(scratch, study, documents)
     bundle.check_no_person(scratch, bundle.person_ids(study))
-    bundle.write_json(scratch / "manifest.json", bundle.manifest(study, effective, sources, root, scratch))
+    bundle.write_json(scratch / "manifest.json", bundle.manifest(study, effective, sources, scratch))
     seconds = {run.name: run.seconds for run in runs}
     bundle.write_json(scratch / "run.json", bundle.run_facts(root, started, time.time(), seconds))
     return sum(len(document["findings"]) for document in documents)
