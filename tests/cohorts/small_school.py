@@ -128,8 +128,10 @@ def random_school(n: int, seed: int = 0) -> dict[str, pd.DataFrame]:
 
     applied_on = date(applied)
     learners = pd.DataFrame(
-        {"person_id": ids, "first_seen": applied_on - np.timedelta64(40, "D"), "birth_year": rng.integers(1965, 2003, n),
-         "sex": rng.choice(["F", "M"], n), "country": "FR", "education": rng.choice(["none", "cap_bep", "bac", "bac3"], n),
+        {"person_id": ids, "first_seen": applied_on - np.timedelta64(40, "D"),
+         "birth_year": rng.integers(1965, 2003, n),
+         "sex": rng.choice(["F", "M"], n), "country": "FR",
+         "education": rng.choice(["none", "cap_bep", "bac", "bac3"], n),
          "status_at_entry": np.where(jobless, "jobseeker", "employed"), "unemp_months": rng.integers(0, 24, n),
          "household_size": rng.integers(1, 5, n), "children_u14": rng.integers(0, 3, n), "consent_research": True,
          "consent_link": True, "erased_on": pd.Series([pd.NaT] * n, dtype="datetime64[ns]")}

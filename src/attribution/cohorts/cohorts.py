@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +22,10 @@ from . import landmarks as landmark_trials
 from . import pools as external
 from .flow import Flow, continued
 from .history import LAGS, Paths, People, history, read_paths
+from .units import build_units, complete, learner_columns, sensitive_columns
 
-_LEARNER = ("birth_year", "sex", "education", "education_years", "partnered", "unemp_months", "household_size", "children_u14")
-_EDUCATION = ("none", "cap_bep", "bac", "bac2", "bac3", "bac5")
-_SENSITIVE = ("black", "hispanic")
 NOT_MATURE = "the horizon ends after the data"
-NO_HISTORY = "history before date zero missing in the income panel"
+_REFUSED = {"consent_research": "IS FALSE", "erased_on": "IS NOT NULL"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -148,9 +145,8 @@ class Cohort(Result):
         return "\n".join([*lines, self.counts.to_string(index=False), *self.notes])
 
     def _subset(self, keep: np.ndarray, flow: pd.DataFrame) -> Cohort:
-        return replace(
-            self, units=self.units[keep].reset_index(drop=True), flow=flow, _keys=self._keys[keep].reset_index(drop=True)
-        )
+        units, keys = (frame[keep].reset_index(drop=True) for frame in (self.units, self._keys))
+        return replace(self, units=units, flow=flow, _keys=keys)
 
     def _paths(self, first: int, last: int) -> Paths:
         return read_paths(self.study, self._people, first, last)
@@ -161,11 +157,13 @@ def landmarks(
 ) -> Cohort:
     """Treated and comparison records of a tier whose date zero lies in the cohort year (no estimand yet).
 
-    Landmark comparison: treated at month m since the (first) application to the tier are those whose programme starts in
-    that calendar month; the comparison are applicants not started by its end, with the application open at its beginning
-    or closed before for the reason in `status`. All were jobless at entry and had found no job before the month: finding
-    one ends the time at risk, so nobody is credited with time they had to survive (immortal time). A person may serve at
-    several landmarks. Pools: starters of the cohort year against `comparison_units`; no labour status is asked.
+    Landmark comparison: treated at month m since the (first) application to the tier are those whose programme starts
+    in that calendar month; the comparison are applicants not started by its end, with the application open at its
+    beginning or closed before for the reason in `status`. All were jobless at entry and had found no job before the
+    month: finding one ends the time at risk, so nobody is credited with time they had to survive (immortal time). A
+    month counts from its beginning: where starts fall late in the month, a job found earlier in it leaves a bias
+    against the programme of less than one month's job finding. A person may serve at several landmarks.
+    Pools: starters of the cohort year against `comparison_units`; no labour status is asked.
 
     Parameters
     ----------
@@ -186,16 +184,16 @@ def landmarks(
         people = landmark_trials.people(study, int(candidates["k"].max()) + 1 if len(candidates) else 0)
         candidates = _keep_pools(candidates, flow, wanted)
     else:
-        candidates = external.read_members(study, tier, wanted, _covariates(study), *_sensitive(study))
+        candidates = external.read_members(study, tier, wanted, learner_columns(study), *sensitive_columns(study))
         flow = external.open_flow(study, candidates)
         people = external.people(study, tier, wanted, len(candidates))
     candidates = _matured(study, candidates, flow, horizon)
-    units = _units(study, tier, candidates)
+    units = build_units(study, tier, candidates)
     first, last = (int(f(units["zero_period"])) for f in (min, max)) if len(units) else (0, 0)
     paths = read_paths(study, people, first - LAGS, last - 1)
     units = pd.concat([units, history(paths, candidates["k"].to_numpy(), units["zero_period"].to_numpy())], axis=1)
-    complete = _complete(study, units, flow)
-    units, keys = units[complete].reset_index(drop=True), candidates.loc[complete, ["k", "month"]].reset_index(drop=True)
+    full = complete(study, units, flow)
+    units, keys = units[full].reset_index(drop=True), candidates.loc[full, ["k", "month"]].reset_index(drop=True)
     for arm, value in (("treated", 1), ("comparison", 0)):
         mine = units.loc[units["treated"] == value, "person"]
         flow.close(arm, f"{arm} records", mine.nunique())
@@ -216,10 +214,11 @@ def read_outcomes(cohort: Cohort) -> pd.DataFrame:
 
     employed_h : in work in the period `horizon_months` after date zero (0/1, NaN unknown).
     income_h : income of that period, currency units.
-    placed_ever_h : found a job or started a business within the horizon months that begin at date zero; programme-embedded
-        contracts do not count. claimed_h : such an event that the person credits to the school.
+    placed_ever_h : found a job or started a business within the horizon months that begin at date zero;
+        programme-embedded contracts do not count. claimed_h : such an event that the person credits to the school.
     censored : 1 where employed_h or income_h is unknown.
-    Before `placement_from_months` of a tier the three placement outcomes are NaN: the contract is a job by construction.
+    Before `placement_from_months` of a tier the three placement outcomes are NaN: the contract is a job by
+    construction.
     """
     study, keys = cohort.study, cohort._keys
     person, month = keys["k"].to_numpy(), keys["month"].to_numpy()
@@ -231,7 +230,8 @@ def read_outcomes(cohort: Cohort) -> pd.DataFrame:
         events = study.sql(
             f"WITH people AS ({cohort._people.sql}) SELECT p.k AS k, {month_of('v.occurred_on')} AS month, "
             "CASE WHEN v.self_credited = 'yes' THEN 1 ELSE 0 END AS claimed "
-            f"FROM ({current_events(study, PLACEMENT)}) AS v JOIN people AS p ON p.person_id = v.person_id WHERE k < :n",
+            f"FROM ({current_events(study, PLACEMENT)}) AS v "
+            "JOIN people AS p ON p.person_id = v.person_id WHERE k < :n",
             n=cohort._people.n, **cohort._people.params,
         )  # fmt: skip
         columns["placed_ever_h"] = _within(events, person, month, cohort.horizon_months)
@@ -268,29 +268,11 @@ def _landmark_candidates(study: Study, tier: str) -> tuple[pd.DataFrame, Flow]:
         if not study.has(table):
             raise DesignError(f"the table {table}", study.why_absent(table), "add the table", table=table)
     have = set(study.columns("learners"))
-    extra, join = _sensitive(study)
-    facts = ", ".join(f"l.{name} AS {name}" for name in _covariates(study)) + extra
+    extra, join = sensitive_columns(study)
+    facts = ", ".join(f"l.{name} AS {name}" for name in learner_columns(study)) + extra
     refused = [f"l.{name} {test}" for name, test in _REFUSED.items() if name in have]
     candidates = landmark_trials.read_candidates(study, tier, facts, join, " OR ".join(refused) or "FALSE")
     return candidates, landmark_trials.open_flow(study, tier, candidates)
-
-
-_REFUSED = {"consent_research": "IS FALSE", "erased_on": "IS NOT NULL"}
-
-
-def _covariates(study: Study) -> list[str]:
-    have = set(study.columns("learners"))
-    return [name for name in _LEARNER if name in have]
-
-
-def _sensitive(study: Study) -> tuple[str, str]:
-    """SQL of the sensitive columns, and its join; both empty unless the study's plan asks for them."""
-    plan = study.design
-    asked = {*plan.covariates, *plan.exact, *plan.placebo_drop, *study.did.covariates} & set(_SENSITIVE)
-    if not asked or not study.has("learners_sensitive"):
-        return "", ""
-    columns = [f", CASE WHEN x.ethnicity = '{name}' THEN 1 ELSE 0 END AS {name}" for name in _SENSITIVE if name in asked]
-    return "".join(columns), " LEFT JOIN learners_sensitive AS x ON x.person_id = l.person_id"
 
 
 def _keep_pools(candidates: pd.DataFrame, flow: Flow, wanted: tuple[str, ...]) -> pd.DataFrame:
@@ -309,71 +291,6 @@ def _matured(study: Study, candidates: pd.DataFrame, flow: Flow, horizon: int) -
     flow.exclude("treated", int((late & treated).sum()), NOT_MATURE)
     flow.exclude("comparison", int((late & ~treated).sum()), NOT_MATURE)
     return candidates[~late].reset_index(drop=True)
-
-
-def _units(study: Study, tier: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns known at date zero, before history."""
-    month = rows["month"].to_numpy(dtype=np.int64)
-    year = month // 12
-    person = rows["person_id"].astype(object)
-    date = pd.Series([f"{m // 12:04d}-{m % 12 + 1:02d}-01" for m in range(12 * int(year.min()), 12 * int(year.max()) + 12)])
-    units = pd.DataFrame(
-        {
-            "record_id": person + "|" + rows["landmark"].astype(str).astype(object),
-            "person": person,
-            "treated": rows["treated"].to_numpy(dtype=np.int64),
-            "tier": tier,
-            "status": rows["status"].astype(object),
-            "landmark": rows["landmark"].to_numpy(dtype=np.int64),
-            "date_zero": date.to_numpy()[month - 12 * int(year.min())],
-            "zero_period": month // MONTHS_PER_PERIOD[study.frequency],
-            "application_quarter": rows["applied"].to_numpy(dtype=np.int64) // 3,
-        }
-    )
-    known = {name: _number(rows[name]) for name in rows if name in _LEARNER and name not in ("sex", "education")}
-    if "birth_year" in known:
-        units["age"] = year - known.pop("birth_year")
-    if "sex" in rows:
-        units["female"] = (rows["sex"] == "F").to_numpy(dtype=np.int64)
-    if "education" in rows:
-        level = rows["education"].map({name: rank for rank, name in enumerate(_EDUCATION)})
-        units["education"] = _number(level)
-        units["no_degree"] = np.where(np.isnan(units["education"]), np.nan, units["education"] < 2)
-    if "education_years" in known:  # twelve years are a completed upper secondary school
-        years = known["education_years"]
-        units["no_degree"] = np.where(np.isnan(years), units.get("no_degree", np.nan), years < 12)
-    for name in ("education_years", "partnered", "unemp_months", "household_size", "children_u14"):
-        if name in known:
-            units[name] = known[name]
-    for name in (*_SENSITIVE, "test_score"):
-        if name in rows:
-            units[name] = _number(rows[name])
-    return units.loc[:, units.notna().any(axis=0)] if len(units) else units
-
-
-def _number(column: pd.Series) -> np.ndarray:
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-
-
-def _complete(study: Study, units: pd.DataFrame, flow: Flow) -> np.ndarray:
-    """(n,) bool: records with everything the study's design asks for; counts the others in the flow."""
-    plan = study.design
-    asked = [*plan.covariates, *plan.exact, *([plan.placebo] if plan.placebo else [])]
-    if absent := sorted(set(asked) - set(units)):
-        raise DesignError(
-            "the covariates of [design] in the data", f"{', '.join(absent)} without a single value",
-            "remove them from study.toml, or add the columns to the tables", count=len(absent), keys=absent,
-        )  # fmt: skip
-    is_history = [name for name in asked if "_lag_" in name or name.startswith("history_")]
-    why = np.full(len(units), "", dtype=object)
-    for name in dict.fromkeys([*is_history, *asked]):
-        missing = units[name].isna().to_numpy() & (why == "")
-        why[missing] = NO_HISTORY if name in is_history else f"{name} unknown"
-    treated = units["treated"].to_numpy() == 1
-    order = [NO_HISTORY, *sorted(set(why) - {"", NO_HISTORY})]
-    flow.count("treated", why[treated], order)
-    flow.count("comparison", why[~treated], order)
-    return why == ""
 
 
 def _placement_from(study: Study, tier: str) -> int | None:

@@ -19,7 +19,8 @@ EXCLUSIONS = (NO_CONSENT, EMPLOYED_AT_ZERO, STATUS_UNKNOWN, FOUND_JOB, OTHER_TIE
 
 _ANCHORS = f"""
 WITH numbered AS (
-    SELECT a.person_id, {{applied}} AS applied, {{decided}} AS decided, a.stage, a.reason_not_started, {{score}} AS test_score,
+    SELECT a.person_id, {{applied}} AS applied, {{decided}} AS decided, a.stage, a.reason_not_started,
+        {{score}} AS test_score,
         ROW_NUMBER() OVER (PARTITION BY a.person_id ORDER BY a.applied_on, a.application_id) AS turn
     FROM applications AS a JOIN programmes AS p ON p.programme_id = a.programme_id
     WHERE {TIER_OF_PROGRAMME} = :tier
@@ -73,11 +74,11 @@ def read_candidates(study: Study, tier: str, covariates: str, sensitive: str, no
     (treatment) and that a later starter's application was still open. A person's clock runs from the first application
     to the tier.
     """
-    year = study.year - study.clock.cohort_lag_years
     grid = " UNION ALL ".join(f"SELECT {m} AS landmark" for m in range(study.clock.landmark_months + 1))
     query = _anchors(study) + _CANDIDATES.format(
-        people=people(study).sql, events=current_events(study, PLACEMENT), occurred=month_of("v.occurred_on"), grid=grid, covariates=covariates,
-        sensitive=sensitive, no_consent=no_consent, employed=quoted(EMPLOYED), jobless=quoted(JOBLESS),
+        people=people(study).sql, events=current_events(study, PLACEMENT), occurred=month_of("v.occurred_on"),
+        grid=grid, covariates=covariates, sensitive=sensitive, no_consent=no_consent,
+        employed=quoted(EMPLOYED), jobless=quoted(JOBLESS),
         NO_CONSENT=NO_CONSENT, EMPLOYED_AT_ZERO=EMPLOYED_AT_ZERO, STATUS_UNKNOWN=STATUS_UNKNOWN, FOUND_JOB=FOUND_JOB,
         OTHER_TIER=OTHER_TIER,
     )  # fmt: skip
@@ -89,8 +90,9 @@ def people(study: Study, n: int = 0) -> People:
     first = (study.year - study.clock.cohort_lag_years) * 12
     applied = month_of("applied_on")
     query = (
-        "SELECT person_id, ROW_NUMBER() OVER (ORDER BY person_id) - 1 AS k FROM (SELECT DISTINCT person_id FROM applications "
-        f"WHERE {applied} BETWEEN :first_month - {int(study.clock.landmark_months)} AND :last_month) AS applicants"
+        "SELECT person_id, ROW_NUMBER() OVER (ORDER BY person_id) - 1 AS k FROM ("
+        f"SELECT DISTINCT person_id FROM applications WHERE {applied} "
+        f"BETWEEN :first_month - {int(study.clock.landmark_months)} AND :last_month) AS applicants"
     )
     return People(query, {"first_month": first, "last_month": first + 11}, n)
 

@@ -27,7 +27,9 @@ def members(study: Study, tier: str, pools: tuple[str, ...]) -> tuple[str, dict[
     return query, {"tier": tier, "pools": list(pools), "first_month": year * 12, "last_month": year * 12 + 11}
 
 
-def read_members(study: Study, tier: str, pools: tuple[str, ...], covariates: list[str], extra: str, join: str) -> pd.DataFrame:
+def read_members(
+    study: Study, tier: str, pools: tuple[str, ...], covariates: list[str], extra: str, join: str
+) -> pd.DataFrame:
     """Treated and pool units with their covariates, one row each, ordered by treatment, then id.
 
     covariates : names of learners; one that comparison_units lacks is missing there.
@@ -35,25 +37,26 @@ def read_members(study: Study, tier: str, pools: tuple[str, ...], covariates: li
     """
     if not study.has("comparison_units"):
         raise DesignError(
-            "units to compare the starters with", "no table comparison_units", "add the table, or set [comparison] kind = "
-            '"landmark"', table="comparison_units",
+            "units to compare the starters with", study.why_absent("comparison_units"),
+            'add the table, or set the design of the tier to "landmark"', table="comparison_units",
         )  # fmt: skip
     query, params = members(study, tier, pools)
     outside = set(study.columns("comparison_units"))
-    one = ", ".join(covariates)
+    one, shown = ", ".join(covariates), ", ".join(f"l.{name} AS {name}" for name in covariates)
     two = ", ".join(f"{name if name in outside else 'NULL'} AS {name}" for name in covariates)
     frame = study.sql(
         f"WITH members AS ({query}), facts AS (SELECT person_id, {one} FROM learners UNION ALL "
         f"SELECT unit_id AS person_id, {two} FROM comparison_units) "
-        f"SELECT ROW_NUMBER() OVER (ORDER BY m.treated DESC, m.person_id) - 1 AS k, m.person_id, 0 AS landmark, m.month, "
-        f"m.month AS applied, m.treated, m.status, '' AS why, {', '.join(f'l.{name} AS {name}' for name in covariates)}{extra} "
+        "SELECT ROW_NUMBER() OVER (ORDER BY m.treated DESC, m.person_id) - 1 AS k, m.person_id, 0 AS landmark, "
+        f"m.month, m.month AS applied, m.treated, m.status, {shown}{extra} "
         f"FROM members AS m JOIN facts AS l ON l.person_id = m.person_id{join} ORDER BY m.treated DESC, m.person_id",
         **params,
     )
     found = set(frame["status"])
     if absent := [pool for pool in pools if pool not in found]:
         raise DesignError(
-            f"units of each pool asked for, dated {study.year - study.clock.cohort_lag_years}", f"none of {', '.join(absent)}",
+            f"units of each pool asked for, dated {study.year - study.clock.cohort_lag_years}",
+            f"none of {', '.join(absent)}",
             "name pools that comparison_units holds for the cohort year", table="comparison_units", column="pool",
         )  # fmt: skip
     return frame

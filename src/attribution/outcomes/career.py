@@ -23,8 +23,11 @@ DESCRIBED_CLOCKS = ("from_exit", "calendar_year")
 JOBLESS = ("jobseeker", "inactive", "student")
 EMPLOYED = ("employed", "self_employed")
 
-# Event type -> kind. Pay rises are no kind of their own: indexation raises everybody's pay, a promotion changes the work.
-KINDS = {"new_job": "found a job", "job_change": "changed jobs", "promotion": "moved up", "business": "started a business"}
+# Event type -> kind. A pay rise alone is none of them: indexation raises everybody's pay, a promotion changes the work.
+KINDS = {
+    "new_job": "found a job", "job_change": "changed jobs", "promotion": "moved up", "business": "started a business",
+}  # fmt: skip
+_KIND_COLUMNS = {"found_job": "new_job", "changed_job": "job_change", "moved_up": "promotion", "business": "business"}
 MONTHS_PER_PERIOD = {"quarter": 3, "year": 12}
 
 # What ends joblessness.
@@ -35,7 +38,8 @@ TIER_OF_PROGRAMME = (
     "CASE WHEN p.level = 'free_course' THEN 'free' WHEN p.is_apprenticeship THEN 'apprenticeship' ELSE 'paid' END"
 )
 
-_TIERS = ("apprenticeship", "paid", "subscription", "free")  # a person begun in several is counted in the first of these
+# Somebody who began several tiers in one year is counted in the first of these.
+_TIERS = ("apprenticeship", "paid", "subscription", "free")
 
 
 SUPERSEDED = "superseded by a later record"
@@ -99,22 +103,13 @@ def period_of(study: Study, period: str) -> str:
     return f"(CAST(SUBSTRING({period}, 1, 4) AS INTEGER) * 4 + CAST(SUBSTRING({period}, 6, 1) AS INTEGER) - 1)"
 
 
-def last_period(study: Study) -> int | None:
-    """Last period of the income panel, as an index; None without a panel."""
-    if not study.has("income_panel"):
-        return None
-    text = study.sql("SELECT MAX(period) AS period FROM income_panel")["period"].iloc[0]
-    if text is None or pd.isna(text):
-        return None
-    return int(text[:4]) * 4 + int(text[5]) - 1 if study.frequency == "quarter" else int(text)
-
-
 def end_of_data(study: Study, year: int) -> int:
-    """Month index just after the last whole month that the findings of `year` may know of."""
+    """Month index just after the last whole month that the findings of `year` may know of.
+
+    Declared (data_until in study.toml), never read off the outcomes, so that no design depends on them.
+    """
     until = date.fromisoformat(study.data_until) + timedelta(days=1)
-    end = min((year + 1) * 12, until.year * 12 + until.month - 1)
-    last = last_period(study)
-    return end if last is None else min(end, (last + 1) * MONTHS_PER_PERIOD[study.frequency])
+    return min((year + 1) * 12, until.year * 12 + until.month - 1)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -126,7 +121,8 @@ class CareerOutcomes(Result):
     zero. An event counts when it is the last record of its `supersedes` chain, the only one of its person, type and
     month, inside (date zero, date zero + horizon], not embedded in a programme, and possible from the labour status:
     found a job from joblessness; changed jobs and moved up from employment; started a business from either, not from
-    self-employment. Internships and pay rises are not counted. Observed is any cause; claimed is credited to the school.
+    self-employment. Internships and pay rises are not counted. Observed is any cause; claimed is credited to the
+    school.
 
     clock, horizon_months, year (of the findings), cohort_year : what was asked.
     """
@@ -139,10 +135,13 @@ class CareerOutcomes(Result):
 
     @functools.cached_property
     def persons(self) -> pd.DataFrame:
-        """One row a person: person_id, tier, labour_status, date_zero, matured, ever, found_job, changed_job, moved_up,
-        business, claimed, partly, embedded (0/1), and employed_h where an income panel exists; not matured: all missing.
-        """
+        """One row a person: person_id, tier, labour_status, date_zero, matured, ever, found_job, changed_job,
+        moved_up, business, claimed, partly, embedded (0/1), and employed_h where an income panel exists; what is
+        counted by the horizon is missing for people whose horizon has not passed."""
         frame = self._ask(f"SELECT * FROM ({self._persons_sql()}) AS p ORDER BY person_id")
+        late = frame["matured"] == 0
+        for name in list(frame)[5:]:
+            frame[name] = frame[name].astype("Int64").mask(late)
         return frame.assign(date_zero=pd.to_datetime(frame["date_zero"]).dt.strftime("%Y-%m-%d"))
 
     @functools.cached_property
@@ -151,16 +150,16 @@ class CareerOutcomes(Result):
         not_asked)."""
         kind = " ".join(f"WHEN '{name}' THEN '{text}'" for name, text in KINDS.items())
         frame = self._ask(
-            f"SELECT event_id, person_id, tier, CASE type {kind} END AS kind, type, occurred_on, CASE credit WHEN 3 THEN 'yes' "
-            "WHEN 2 THEN 'partly' WHEN 1 THEN 'no' ELSE 'not_asked' END AS credited FROM fates WHERE fate = '' "
-            "ORDER BY person_id, occurred_on, event_id"
+            f"SELECT event_id, person_id, tier, CASE type {kind} END AS kind, type, occurred_on, "
+            "CASE credit WHEN 3 THEN 'yes' WHEN 2 THEN 'partly' WHEN 1 THEN 'no' ELSE 'not_asked' END AS credited "
+            "FROM fates WHERE fate = '' ORDER BY person_id, occurred_on, event_id"
         )
         return frame.assign(occurred_on=pd.to_datetime(frame["occurred_on"]).dt.strftime("%Y-%m-%d"))
 
     @functools.cached_property
     def dropped(self) -> pd.DataFrame:
-        """Events of the cohort's people that do not count, by reason: tier, reason, n; the row "counted" completes them,
-        so that they add up to every event on record for these people."""
+        """Events of the cohort's people that do not count, by reason: tier, reason, n; the row "counted" completes
+        them, so that they add up to every event on record for these people."""
         return self._ask(
             "SELECT tier, CASE WHEN fate = '' THEN 'counted' ELSE fate END AS reason, COUNT(*) AS n FROM fates "
             "GROUP BY 1, 2 ORDER BY 1, 2"
@@ -171,30 +170,31 @@ class CareerOutcomes(Result):
 
         Returns
         -------
-        tier, persons, matured (persons whose horizon has passed; what follows speaks of them), observed, observed_share
-        with observed_low and observed_high (Wilson 1927), claimed likewise, partly (credit in part, and no full credit),
-        embedded, one column a kind (persons; somebody may have several), employed_h and employed_of (in work at the
-        horizon, of those whose state is known).
+        tier, persons, matured (persons whose horizon has passed; what follows speaks of them), observed,
+        observed_share with observed_low and observed_high (Wilson 1927), claimed likewise, partly (credit in part, and
+        no full credit), embedded, one column a kind (persons; somebody may have several), employed_h and employed_of
+        (in work at the horizon, of those whose state is known).
         """
-        sums = ["ever AS observed", "claimed", "partly", "embedded", "found_job", "changed_job", "moved_up", "business"]
+        sums = {"ever": "observed"} | {name: name for name in ("claimed", "partly", "embedded", *_KIND_COLUMNS)}
         if self._has_panel:
-            sums.append("employed_h")
-        totals = ", ".join(f"COALESCE(SUM(CASE WHEN matured = 1 THEN {s.split(' AS ')[0]} ELSE 0 END), 0) AS {s.split(' AS ')[-1]}" for s in sums)
-        of = ", SUM(CASE WHEN matured = 1 THEN 1 - COALESCE(employed_h * 0, 1) ELSE 0 END) AS employed_of" if self._has_panel else ""
+            sums |= {"employed_h": "employed_h", "CASE WHEN employed_h IS NULL THEN 0 ELSE 1 END": "employed_of"}
+        totals = ", ".join(
+            f"COALESCE(SUM(CASE WHEN matured = 1 THEN {what} END), 0) AS {name}" for what, name in sums.items()
+        )
         table = self._ask(
-            f"SELECT tier, COUNT(*) AS persons, SUM(matured) AS matured, {totals}{of} FROM ({self._persons_sql()}) AS p "
+            f"SELECT tier, COUNT(*) AS persons, SUM(matured) AS matured, {totals} FROM ({self._persons_sql()}) AS p "
             "GROUP BY tier ORDER BY tier"
         )
-        counts = [name for name in table if name != "tier"]
-        table[counts] = table[counts].astype("int64")
-        for name in ("observed", "claimed"):
-            bounds = [wilson(k, n, level) for k, n in zip(table[name], table["matured"], strict=True)]
-            place = table.columns.get_loc(name) + 1
-            shares = (table[name] / table["matured"].where(table["matured"] > 0)).astype(float)
-            table.insert(place, f"{name}_share", shares)
-            table.insert(place + 1, f"{name}_low", [low for low, _ in bounds])
-            table.insert(place + 2, f"{name}_high", [high for _, high in bounds])
-        return table
+        table = table.astype({name: "int64" for name in table if name != "tier"})
+        columns: dict[str, object] = {}
+        for name in table:
+            columns[str(name)] = table[name]
+            if name in ("observed", "claimed"):
+                bounds = [wilson(k, n, level) for k, n in zip(table[name], table["matured"], strict=True)]
+                columns[f"{name}_share"] = table[name] / table["matured"].where(table["matured"] > 0)
+                columns[f"{name}_low"] = [low for low, _ in bounds]
+                columns[f"{name}_high"] = [high for _, high in bounds]
+        return pd.DataFrame(columns)
 
     def tidy(self) -> pd.DataFrame:
         return self.table()
@@ -211,9 +211,9 @@ class CareerOutcomes(Result):
         return self.study.sql(f"WITH {_cohort_sql(self)}, {_fates_sql(self)} {select}")
 
     def _persons_sql(self) -> str:
-        kinds = {"found_job": "new_job", "changed_job": "job_change", "moved_up": "promotion", "business": "business"}
         flags = ", ".join(
-            f"COALESCE(MAX(CASE WHEN f.fate = '' AND f.type = '{kind}' THEN 1 END), 0) AS {name}" for name, kind in kinds.items()
+            f"COALESCE(MAX(CASE WHEN f.fate = '' AND f.type = '{kind}' THEN 1 END), 0) AS {name}"
+            for name, kind in _KIND_COLUMNS.items()
         )
         employed, join = "", ""
         if self._has_panel:
@@ -241,9 +241,9 @@ def career_outcomes(
 
     Parameters
     ----------
-    clock : "start", "assignment" (the recorded start) and "application" (of those who started) count from a date zero in
-        the cohort year (year - cohort_lag_years); "from_exit" from the end of the programme; "calendar_year" counts the
-        events of `year` itself after a first start, whatever the horizon. The last two only ever describe.
+    clock : "start", "assignment" (the recorded start) and "application" (of those who started) count from a date zero
+        in the cohort year (year - cohort_lag_years); "from_exit" from the end of the programme; "calendar_year" counts
+        the events of `year` itself after a first start, whatever the horizon. The last two only ever describe.
     horizon_months : window after date zero; None is the study's. year : of the findings; None is the study's.
 
     Raises
@@ -323,14 +323,15 @@ cohort AS (
 def _fates_sql(ask: CareerOutcomes) -> str:
     """CTE `fates`: every event of the cohort's people with why it does not count ("" if it does) and its credit."""
     chained = "supersedes" in ask.study.columns("outcome_events")
-    join = " LEFT JOIN (SELECT DISTINCT supersedes FROM outcome_events) AS s ON s.supersedes = o.event_id" if chained else ""
+    later = " LEFT JOIN (SELECT DISTINCT supersedes FROM outcome_events) AS s ON s.supersedes = o.event_id"
+    join = later if chained else ""
     replaced = "CASE WHEN s.supersedes IS NULL THEN 0 ELSE 1 END" if chained else "0"
     same = f"o.person_id, o.type, {month_of('o.occurred_on')}, {replaced}, COALESCE(o.programme_embedded, FALSE)"
     not_kinds = " ".join(f"WHEN type = '{name}' THEN '{text}'" for name, text in NO_KIND.items())
     return f"""
 records AS (
-    SELECT o.event_id, o.person_id, o.type, CAST(o.occurred_on AS DATE) AS occurred_on, c.tier, c.opens, c.closes, c.matured,
-        c.labour_status, {replaced} AS replaced,
+    SELECT o.event_id, o.person_id, o.type, CAST(o.occurred_on AS DATE) AS occurred_on, c.tier, c.opens, c.closes,
+        c.matured, c.labour_status, {replaced} AS replaced,
         CASE WHEN COALESCE(o.programme_embedded, FALSE) OR o.type = 'apprenticeship' THEN 1 ELSE 0 END AS embedded,
         ROW_NUMBER() OVER (PARTITION BY {same} ORDER BY o.occurred_on, o.event_id) AS turn,
         MAX(CASE o.self_credited WHEN 'yes' THEN 3 WHEN 'partly' THEN 2 WHEN 'no' THEN 1 ELSE 0 END)
