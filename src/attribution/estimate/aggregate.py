@@ -1,0 +1,127 @@
+"""From ATT(g, t) to the figures people quote: overall, by event time, by cohort, by calendar period."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ..errors import EstimationError
+from ..results import Effects
+
+By = Literal["overall", "event_time", "cohort", "period"]
+
+
+def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool = False) -> Effects:
+    """Weighted averages of ATT(g, t), weights = cohort shares: ATT overall, by event time, cohort or period.
+
+    Estimand : "overall": mean over all treated (g, t >= g), each weighted by its cohort's size; "event_time": at each
+        event time, over the cohorts seen there; "cohort": mean over the cohort's periods after treatment; "period": at
+        each calendar period, over the cohorts treated by then. `overall=True` gives one row instead: the mean over event
+        times >= 0, over cohorts (by size), or over periods.
+    Estimator : Callaway & Sant'Anna 2021, section 3.1 (did::aggte simple, dynamic, group, calendar).
+    Std. errors : influence functions, with the term for the estimated cohort shares.
+    Edge cases : (g, t) without an estimate carry no weight and are named in the notes.
+    Checked : reference/did (R did 2.5.1).
+
+    Parameters
+    ----------
+    gt : from `group_time_att`. balance : only cohorts seen until this event time, and event times up to it, so that the
+        mix of cohorts does not change along the event-time axis; `by="event_time"` only.
+    """
+    if by not in ("overall", "event_time", "cohort", "period"):
+        raise EstimationError('by "overall", "event_time", "cohort" or "period"', repr(by), "choose one of these")
+    if gt.shares is None or gt.share_scores is None or not {"cohort", "period"} <= set(gt.labels):
+        raise EstimationError("the result of group_time_att", f"effects {gt.estimand}", "aggregate ATT(g, t), once")
+    if balance is not None and by != "event_time":
+        raise EstimationError('balance with by="event_time"', f"by={by!r}", "leave balance out")
+    g, t = gt.labels["cohort"].to_numpy(), gt.labels["period"].to_numpy()
+    groups = _groups(gt, g, t, by, balance)
+    if not groups:
+        raise EstimationError("at least one estimated ATT(g, t) after treatment", "none", "see `labels['reason']` of the ATT(g, t)")
+    equal = by == "cohort"  # within a cohort every period counts the same
+    weights, extra = _weights(gt, list(groups.values()), equal)
+    keys = list(groups)
+    if by == "overall" or overall:
+        weights, extra = _collapse(gt, by, keys, weights, extra)
+        labels = pd.DataFrame({"term": ["overall"]})
+    else:
+        labels = pd.DataFrame({"term": [f"{by}={key}" for key in keys], by: keys})
+    lost = int((np.isnan(gt.estimate) & (t >= g)).sum())
+    notes = (*gt.notes, f"{lost} ATT(g, t) after treatment carry no weight.") if lost else gt.notes
+    out = gt.combine(weights, weights_influence=extra, labels=labels, estimand=_estimand(by, overall))
+    sum_comparison = bool(gt.spec.get("risk_set"))
+    counts = [_counts(gt, row, g, sum_comparison) for row in weights]
+    return replace(
+        out, n_treated=np.array([c[0] for c in counts]), n_comparison=np.array([c[1] for c in counts]), notes=notes,
+        spec={**gt.spec, "by": by, "balance": balance, "overall": overall},
+    )  # fmt: skip
+
+
+def _groups(gt: Effects, g, t, by: By, balance: int | None) -> dict[int, np.ndarray]:
+    """Rows of ATT(g, t) behind each aggregate."""
+    event, known = t - g, ~np.isnan(gt.estimate)
+    after = known & (event >= 0)
+    if by == "overall":
+        return {0: np.flatnonzero(after)} if after.any() else {}
+    if by == "event_time":
+        keep = known
+        if balance is not None:
+            first, last = gt.spec["periods"][0], gt.spec["periods"][-1]
+            keep = known & (last - g >= balance) & (event <= balance) & (event >= balance - (last - first))
+        return {int(e): np.flatnonzero(keep & (event == e)) for e in np.unique(event[keep])}
+    of = g if by == "cohort" else t
+    return {int(key): np.flatnonzero(after & (of == key)) for key in np.unique(of[after])}
+
+
+def _weights(gt: Effects, groups: list[np.ndarray], equal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(j, k) weights, and the (m, j) scores of their estimation: sum_k s_k (ATT_k - theta) / sum_k p_k."""
+    shares, scores = _shares_of_rows(gt)
+    weights, extra = np.zeros((len(groups), len(gt))), np.zeros((gt.scores.shape[0], len(groups)))
+    for j, rows in enumerate(groups):
+        if equal:
+            weights[j, rows] = 1 / len(rows)
+            continue
+        p = shares[rows]
+        weights[j, rows] = p / p.sum()
+        theta = weights[j, rows] @ gt.estimate[rows]
+        extra[:, j] = scores[:, rows] @ (gt.estimate[rows] - theta) / p.sum()
+    return weights, extra
+
+
+def _shares_of_rows(gt: Effects) -> tuple[np.ndarray, np.ndarray]:
+    assert gt.shares is not None and gt.share_scores is not None
+    at = gt.shares.index.get_indexer(gt.labels["cohort"])
+    return gt.shares.to_numpy()[at], gt.share_scores[:, at]
+
+
+def _collapse(gt: Effects, by: By, keys: list[int], weights: np.ndarray, extra: np.ndarray):
+    """One row from many: event times >= 0 and periods count equally, cohorts by their share."""
+    if by == "cohort":
+        assert gt.shares is not None and gt.share_scores is not None
+        at = gt.shares.index.get_indexer(keys)
+        p = gt.shares.to_numpy()[at]
+        effects = np.array([row[row != 0] @ gt.estimate[row != 0] for row in weights])
+        theta = p @ effects / p.sum()
+        outer = p / p.sum()
+        own = gt.share_scores[:, at] @ (effects - theta) / p.sum()
+        return (outer @ weights)[None], (extra @ outer + own)[:, None]
+    use = np.array([by != "event_time" or key >= 0 for key in keys], float)
+    if not use.any():
+        raise EstimationError("event times after treatment", "none", "check the cohorts and periods")
+    outer = use / use.sum()
+    return (outer @ weights)[None], (extra @ outer)[:, None]
+
+
+def _counts(gt: Effects, row: np.ndarray, g: np.ndarray, disjoint: bool) -> tuple[int, int]:
+    """Treated units: cohorts are disjoint, so they add up; comparison units only do between risk sets."""
+    used = np.abs(row) > 0
+    per = pd.DataFrame({"g": g[used], "t": gt.n_treated[used], "c": gt.n_comparison[used]}).groupby("g").max()
+    return int(per["t"].sum()), int(per["c"].sum() if disjoint else per["c"].max())
+
+
+def _estimand(by: By, overall: bool) -> str:
+    of = {"overall": "overall", "event_time": "by event time", "cohort": "by cohort", "period": "by period"}[by]
+    return f"ATT {of}" + (", averaged" if overall and by != "overall" else "")
