@@ -29,7 +29,7 @@ def match(
     Estimator : Rosenbaum & Rubin 1985, greedy. Treated units choose in descending propensity the closest unused
         comparison unit; `ratio` k takes k passes. Ties (equal propensity, equal distance) go to the smallest `key`, and
         with a key the answer does not depend on the order of rows; without one they go to the first row.
-    Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs linked by shared persons.
+    Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs sharing a person.
         With replacement each unit is its own group (MatchIt's advice: robust standard errors of the weights).
     Edge cases : units in an exact cell without the other arm are `discarded`, others without partner `unmatched`.
         Comparison weights are the sum of 1/(partners of the treated unit), scaled to the number of matched comparisons.
@@ -102,7 +102,9 @@ def match(
     )  # fmt: skip
 
 
-def _check(units, treatment, covariates, distance, method, ratio, replace, caliper_sd, exact, key, person) -> np.ndarray:
+def _check(
+    units, treatment, covariates, distance, method, ratio, replace, caliper_sd, exact, key, person
+) -> np.ndarray:
     if method != "nearest" or distance not in ("logit", "propensity"):
         raise DesignError('method "nearest" and distance "logit" or "propensity"', f"{method!r}, {distance!r}",
                           "choose one of these")  # fmt: skip
@@ -115,7 +117,9 @@ def _check(units, treatment, covariates, distance, method, ratio, replace, calip
     columns = [*covariates, *exact, *([key] if key else []), *([person] if person else [])]
     require_columns(units, [treatment, *columns])
     if treatment in columns:
-        raise DesignError("covariates other than the treatment", "the treatment itself", "leave it out", column=treatment)
+        raise DesignError(
+            "covariates other than the treatment", "the treatment itself", "leave it out", column=treatment
+        )
     treated = read_treatment(units, treatment)
     labels = units[key].to_numpy() if key else None
     refuse_missing(units, columns, labels)
@@ -146,7 +150,7 @@ def _without_replacement(queue, pool, d, cell, width, ratio, who):
     m = len(pool)
     spot = np.searchsorted(pool_code, code[queue], side="left").tolist()  # first pool unit not below the treated one
     first = np.searchsorted(pool_code, pool_code, side="left").tolist()  # start of each run of ties
-    low, high = np.searchsorted(cell[pool], cell[queue], "left").tolist(), None
+    low = np.searchsorted(cell[pool], cell[queue], "left").tolist()
     high = np.searchsorted(cell[pool], cell[queue], "right").tolist()
     value, rank = d[pool].tolist(), pool.tolist()
     above, below = list(range(m + 1)), list(range(-1, m))  # next unused >= i; below[i + 1]: next unused <= i
@@ -155,7 +159,7 @@ def _without_replacement(queue, pool, d, cell, width, ratio, who):
         same = [[] for _ in range(int(who.max()) + 1)]
         for i, p in enumerate(who[pool].tolist()):
             same[p].append(i)
-    person = who.tolist() if who is not None else None
+    person: list[int] = who.tolist() if who is not None else []
 
     def up(i: int) -> int:
         root = i
@@ -177,7 +181,7 @@ def _without_replacement(queue, pool, d, cell, width, ratio, who):
     for _ in range(ratio):
         for q, unit in enumerate(queue.tolist()):
             x, start, lo, hi = d[unit], spot[q], low[q], high[q]
-            me = person[unit] if person is not None else -1
+            me = person[unit] if person else -1
             b = up(start)
             while me >= 0 and b < hi and person[rank[b]] == me:
                 b = up(b + 1)
@@ -198,7 +202,7 @@ def _without_replacement(queue, pool, d, cell, width, ratio, who):
                 continue
             left.append(unit)
             right.append(rank[take])
-            for i in same[person[rank[take]]] if person is not None else (take,):
+            for i in same[person[rank[take]]] if person else (take,):
                 above[i] = i + 1
                 below[i + 1] = i - 1
     return np.array(left, int), np.array(right, int)

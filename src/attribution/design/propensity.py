@@ -92,29 +92,37 @@ def refuse_missing(units: pd.DataFrame, names: Sequence[str], labels: Any = None
     for name in names:
         hole = units[name].isna().to_numpy()
         if hole.any():
+            keys = np.asarray(units.index if labels is None else labels)[hole]
             raise DesignError(
                 "no missing value in a column the design uses", "missing values",
                 "impute it and add a missing-indicator as a covariate, or leave these units out and say so",
-                column=str(name), count=int(hole.sum()), keys=list(np.asarray(units.index if labels is None else labels)[hole]),
+                column=str(name), count=int(hole.sum()), keys=keys[:5].tolist(),
             )  # fmt: skip
 
 
-def encode(units: pd.DataFrame, covariates: Sequence[str], *, drop_base: bool) -> tuple[np.ndarray, list[str], list[str]]:
+def encode(
+    units: pd.DataFrame, covariates: Sequence[str], *, drop_base: bool
+) -> tuple[np.ndarray, list[str], list[str]]:
     """Covariates as an (n, k) float matrix, with the name of each column and the covariate it comes from.
 
-    Text and categories become one 0/1 column a level, `name_level`, in sorted order (a categorical keeps its own order);
-    `drop_base` leaves the first level out.
+    Text and categories become one 0/1 column a level, `name_level`, in sorted order (a categorical keeps its own
+    order); `drop_base` leaves the first level out.
     """
     columns, names, origins = [], [], []
     for name in covariates:
         series = units[name]
         dtype = series.dtype
-        if isinstance(dtype, pd.CategoricalDtype) or dtype == object or pd.api.types.is_string_dtype(dtype):
-            codes, levels = pd.factorize(series, sort=not isinstance(dtype, pd.CategoricalDtype))
+        if (
+            isinstance(dtype, pd.CategoricalDtype)
+            or pd.api.types.is_object_dtype(dtype)
+            or pd.api.types.is_string_dtype(dtype)
+        ):
             if isinstance(dtype, pd.CategoricalDtype):  # the category's own order, observed levels only
-                present = [level for level in series.cat.categories if level in set(levels)]
-                codes = pd.Categorical(series, categories=present).codes
-                levels = present
+                tidy = series.cat.remove_unused_categories().cat
+                codes, levels = tidy.codes.to_numpy(), list(tidy.categories)
+            else:
+                found, names_found = pd.factorize(series, sort=True)
+                codes, levels = found, list(names_found)
             for code, level in enumerate(levels):
                 if code == 0 and drop_base and len(levels) > 1:
                     continue
@@ -127,7 +135,8 @@ def encode(units: pd.DataFrame, covariates: Sequence[str], *, drop_base: bool) -
             origins.append(name)
         else:
             raise DesignError("numeric or categorical covariates", f"a column of type {dtype}",
-                              "turn dates into numbers with a meaning (months since application)", column=str(name))  # fmt: skip
+                              "turn dates into numbers with a meaning (months since application)",
+                              column=str(name))  # fmt: skip
     matrix = np.column_stack(columns) if columns else np.empty((len(units), 0))
     infinite = ~np.isfinite(matrix).all(axis=0)
     if infinite.any():
@@ -172,7 +181,7 @@ def fit_logit(x: np.ndarray, treated: np.ndarray, names: list[str], origins: lis
     beta, cov, converged, step = _newton(exog, treated.astype(float))
     if not converged:
         _refuse_separation(x, treated, names, origins, step)
-    # einsum adds each row alone: units with equal covariates get equal scores, whatever their neighbours (BLAS does not)
+    # einsum adds each row alone, unlike BLAS: units with equal covariates get equal scores, whatever their neighbours
     eta = np.einsum("ij,j->i", exog, beta)
     back = np.zeros((len(beta), len(beta)))
     back[0, 0], back[0, 1:] = 1.0, -centre / scale
@@ -189,8 +198,9 @@ def fit_logit(x: np.ndarray, treated: np.ndarray, names: list[str], origins: lis
 def _newton(exog: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
     from statsmodels.discrete.discrete_model import Logit
 
-    start = np.zeros(exog.shape[1])
-    start[0] = np.log(y.mean() / (1 - y.mean()))
+    start = np.zeros(
+        exog.shape[1]
+    )  # at zero the information is largest: Newton does not overshoot, also when few are treated
     model = Logit(y, exog, check_rank=False)
     model.raise_on_perfect_prediction = False
     with warnings.catch_warnings(), np.errstate(over="ignore"):
@@ -220,7 +230,9 @@ def _refuse_collinear(z: np.ndarray, names: list[str], origins: list[str]) -> No
             )  # fmt: skip
 
 
-def _refuse_separation(x: np.ndarray, treated: np.ndarray, names: list[str], origins: list[str], step: np.ndarray) -> None:
+def _refuse_separation(
+    x: np.ndarray, treated: np.ndarray, names: list[str], origins: list[str], step: np.ndarray
+) -> None:
     """Name what separates: one covariate whose ranges at most touch, else the coefficients that still run away."""
     top, bottom = x[treated], x[~treated]
     for j, name in enumerate(names):
@@ -230,11 +242,13 @@ def _refuse_separation(x: np.ndarray, treated: np.ndarray, names: list[str], ori
             arm, value = ("treated", a[0]) if len(np.unique(a)) == 1 else ("comparison", b[0])
             found = f"every {arm} unit has {name} = {value:g}, so nobody there can be compared"
         elif a.min() >= b.max() or a.max() <= b.min():
-            found = f"{name} alone tells treated from comparison (ranges {a.min():g} to {a.max():g} and {b.min():g} to {b.max():g})"
+            ranges = f"{a.min():g} to {a.max():g} and {b.min():g} to {b.max():g}"
+            found = f"{name} alone tells treated from comparison (ranges {ranges})"
         else:
             continue
         raise DesignError("overlap: no covariate that decides treatment", found,
-                          "leave those units out first, coarsen the covariate, or report no design", column=origins[j])  # fmt: skip
+                          "leave those units out first, coarsen the covariate, or report no design",
+                          column=origins[j])  # fmt: skip
     moving = np.argsort(-np.abs(np.nan_to_num(step[1:], nan=1.0)), kind="stable")[:3]
     raise DesignError(
         "overlap: no combination of covariates that decides treatment", "a logit that does not converge",

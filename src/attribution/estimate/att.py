@@ -28,8 +28,8 @@ def att(
         interactions with treatment, centred at the means of the treated (Lin 2013; linear g-computation for the ATT).
     Std. errors : "cluster" sums over the design's independent groups (pairs), times G/(G-1) (n-1)/(n-k) (Abadie &
         Spiess 2022); HC0 to HC3 of the weighted regression otherwise. Design and covariate means are held fixed.
-    Edge cases : a pair with a missing outcome leaves whole and is counted in the notes, its estimand named; with several
-        partners only the incomplete pairs leave. Fewer than two groups: refused.
+    Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
+        several partners only the incomplete pairs leave. Fewer than two groups: refused.
     Checked : reference/match nn1_* (sandwich 3.0.2, marginaleffects 0.30.0), nsw_experimental (estimatr 1.0.0).
 
     Parameters
@@ -51,7 +51,8 @@ def att(
     used = weights > 0
     n_treated, n_comparison = int((used & t).sum()), int((used & ~t).sum())
     if min(n_treated, n_comparison) < 1:
-        raise EstimationError("matched units with an outcome in both arms", f"{n_treated} treated, {n_comparison} comparison",
+        raise EstimationError("matched units with an outcome in both arms",
+                              f"{n_treated} treated, {n_comparison} comparison",
                               "check the outcome's horizon and censoring", column=name, count=dropped)  # fmt: skip
     regressors = _regressors(design, adjust, used, t, weights)
     scores, beta = _fit(regressors, y[used], weights[used], design.strata[used], vcov)
@@ -64,14 +65,15 @@ def att(
     notes = list(design.notes)
     estimand = design.estimand
     if dropped:
-        notes.append(f"{dropped:,} of {len(design.pairs) or int(design.matched.sum()):,} "
-                     f"{'pairs' if len(design.pairs) else 'units'} were left out because {name} is missing.")  # fmt: skip
+        whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
+        notes.append(f"{dropped:,} of {whole:,} {what} were left out because {name} is missing.")
         estimand = f"ATT on the matched treated ({n_treated:,} of {int(t.sum()):,})"
     return Effects(
         estimand=estimand, unit=unit or ("share" if binary else f"units of {name}"), labels=labels,
         estimate=beta[:2] @ combine, scores=scores[:, :2] @ combine, n_treated=np.full(len(labels), n_treated),
         n_comparison=np.full(len(labels), n_comparison), notes=tuple(notes),
-        spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores), "design": dict(design.spec)},
+        spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores),
+              "design": dict(design.spec)},
     )  # fmt: skip
 
 
@@ -98,7 +100,9 @@ def _outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[s
     else:
         series, name = pd.Series(np.asarray(outcome)), str(getattr(outcome, "name", None) or "outcome")
         if series.shape != (len(units),):
-            raise EstimationError(f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit")
+            raise EstimationError(
+                f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit"
+            )
     if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
         raise EstimationError("a numeric or 0/1 outcome", f"type {series.dtype}", "code it as a number", column=name)
     y = series.to_numpy(dtype=float, na_value=np.nan)
@@ -143,7 +147,8 @@ def _regressors(design, adjust, used, t, weights) -> np.ndarray:
             if (norm == 0).any() or np.linalg.cond(trial / norm) > 1e10:
                 raise EstimationError(
                     "adjustment covariates that vary in both arms and are no combination of each other",
-                    f"{name!r} does not add anything among the matched units", "leave it out of adjust", column=origins[j],
+                    f"{name!r} does not add anything among the matched units", "leave it out of adjust",
+                    column=origins[j],
                 )  # fmt: skip
     return np.column_stack(columns)
 
@@ -163,7 +168,9 @@ def _fit(x, y, w, strata, vcov) -> tuple[np.ndarray, np.ndarray]:
         codes = np.unique(strata, return_inverse=True)[1]
         groups = int(codes.max()) + 1
         if groups < 2:
-            raise EstimationError("at least two independent groups", f"{groups}", "no standard error exists; widen the cohort")
+            raise EstimationError(
+                "at least two independent groups", f"{groups}", "no standard error exists; widen the cohort"
+            )
         scores = np.zeros((groups, k))
         np.add.at(scores, codes, rows)
         return scores * np.sqrt(groups / (groups - 1) * (n - 1) / (n - k)), beta
