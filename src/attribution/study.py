@@ -135,6 +135,11 @@ class Study:
         return self.config.tiers
 
     @property
+    def designed_tiers(self) -> list[str]:
+        """Tiers that have somebody to be compared with."""
+        return [tier for tier, plan in self.tiers.items() if plan.design != "none"]
+
+    @property
     def comparison(self) -> toml.Comparison:
         return self.config.comparison
 

@@ -26,6 +26,7 @@ class Column:
     pattern: str = ""
     low: float | None = None
     high: float | None = None
+    future: bool = False  # a planned date: may lie after data_until
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ class Table:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """Lines `name type[?][-] | allowed or range | unit | doc`: ? = may be missing, - = the column itself may be absent."""
+    """Lines `name type[?][-] | allowed or range | unit | doc`: ? = may be missing, - = the column may be absent, + = a plan."""
     columns = []
     for line in text.strip().splitlines():
         rest, unit, doc = (part.strip() for part in line.rsplit("|", 2))
         head, rule = (part.strip() for part in rest.split("|", 1))  # a pattern may hold a bar
         name, kind = head.split()
+        future, kind = kind.endswith("+"), kind.rstrip("+")
         absent, kind = kind.endswith("-"), kind.rstrip("-")
         nullable, kind = kind.endswith("?") or absent, kind.rstrip("?")
         allowed: tuple[object, ...] = ()
@@ -86,7 +88,7 @@ def _columns(text: str) -> tuple[Column, ...]:
         elif rule:
             first, last = rule.split("..")
             low, high = float(first) if first else None, float(last) if last else None
-        columns.append(Column(name, kind, doc, unit, nullable, not absent, allowed, pattern, low, high))
+        columns.append(Column(name, kind, doc, unit, nullable, not absent, allowed, pattern, low, high, future))
     return tuple(columns)
 
 
@@ -147,8 +149,8 @@ currency text?- | {_MONEY} | | ISO 4217 code of list_price_cents
 country text | {{FR US other}} | | where it is offered
 is_apprenticeship bool | | | taught under a work contract
 rncp_code text?- | | | French register of diplomas
-valid_from date | | | first day offered
-valid_to date? | | | last day offered
+valid_from date+ | | | first day offered
+valid_to date?+ | | | last day offered
 """), ("programme_id",), rows=(_order("valid_to", "valid_from", "valid_to", "correct valid_from or valid_to"),)),
     Table("learners", "people known to the school, as they were at first contact", _columns(f"""
 person_id text | | | key, pseudonymous
@@ -209,7 +211,7 @@ programme_id text | | | programme
 tier text | {{free subscription paid apprenticeship}} | | fixed at the start; tiers are never pooled
 funder text | {_FUNDERS} | | who pays
 start date | | | first day
-end date? | | | last day; missing while it runs
+end date?+ | | | last day; missing while it runs
 status text? | {{active graduated dropped transferred refunded}} | | state at data_until; missing where not recorded
 graduated_on date? | | | day of the diploma
 hours float? | 0.. | hours | hours of teaching followed
@@ -276,7 +278,7 @@ wave_id text | | | key
 instrument_version text | | | questionnaire
 mode text | {web phone paper mixed} | | how asked
 open date | | | first day
-close date | | | last day
+close date+ | | | last day
 """), ("wave_id",), rows=(_order("close", "open", "close", "correct open or close"),)),
     Table("survey_invites", "who was asked, with which probability, and what they answered", _columns("""
 wave_id text | | | wave
@@ -294,7 +296,7 @@ pay_cents int?- | 0.. | cents | answer: pay
 household_income_band text?- | | | answer: band
 credit text?- | {yes partly no} | | answer: credits the school
 """), ("wave_id", "person_id"), _foreign("wave_id>survey_waves.wave_id", f"person_id>{PEOPLE}"), (
-        RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1 OR isnan(inclusion_prob)",
+        RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1",
                  "inclusion_prob in (0, 1]", "probabilities outside it",
                  "give the probability with which the person was drawn (1 for a census), as a share", ("inclusion_prob",)),
         _order("responded_on", "invited_on", "responded_on", "correct invited_on or responded_on"),
@@ -311,7 +313,7 @@ auditor_id text | | | pseudonymous
 decided_on date? | | | when
 responded bool- | | | the person answered: audits are surveys too
 """), ("audit_id",), _foreign(f"person_id>{PEOPLE}"), (
-        RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1 OR isnan(inclusion_prob)",
+        RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1",
                  "inclusion_prob in (0, 1]", "probabilities outside it", "give the probability of the draw, as a share",
                  ("inclusion_prob",)),
     )),
@@ -344,15 +346,15 @@ unemployment_rate float | 0..100 | % | of the labour force
 vacancies_index float? | 0.. | index | vacancies
 source text | | | producer
 """), ("area_code", "quarter")),
-    Table("finance", "revenue and costs by programme and funder, one row a measure", _columns(f"""
+    Table("finance", "revenue and costs by programme, line and funder", _columns(f"""
 fiscal_year int | 1990..2200 | year | fiscal year
-programme_id text | | | programme, or all
-funder text | {{self employer france_travail region cpf opco scholarship none all}} | | of the revenue; all for costs
-measure text | {{revenue direct_cost mentor_cost marketing_cost marketing_women_cost scholarships guarantee_refunds allocated_overhead}} | | line
+programme_id text? | | | programme; missing for what belongs to none
+line text | {{revenue direct_cost mentor_cost marketing_cost marketing_women_cost scholarships guarantee_refunds allocated_overhead}} | | line
+funder text? | {_FUNDERS} | | who paid a revenue; missing for costs
 amount_cents int | | cents | amount
 currency text | {_MONEY} | | ISO 4217 code
 allocation_rule text?- | | | how shared costs were split
-"""), ("fiscal_year", "programme_id", "funder", "measure")),
+"""), ("fiscal_year", "programme_id", "line", "funder"), _foreign("programme_id>programmes.programme_id")),
     Table("environment", "emissions by scope and category", _columns("""
 fiscal_year int | 1990..2200 | year | fiscal year
 programme_id text?- | | | where it can be told
@@ -377,7 +379,7 @@ owner text | | | who answers for it
     Table("definitions", "versions of each definition", _columns("""
 def_id text | | | definition
 version text | | | version
-valid_from date | | | from when
+valid_from date+ | | | from when
 change_note text | | | what changed
 """), ("def_id", "version")),
     Table("releases", "cells that were published, for linked disclosure control", _columns("""
