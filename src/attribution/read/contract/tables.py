@@ -346,15 +346,15 @@ unemployment_rate float | 0..100 | % | of the labour force
 vacancies_index float? | 0.. | index | vacancies
 source text | | | producer
 """), ("area_code", "quarter")),
-    Table("finance", "revenue and costs by programme, line and funder", _columns(f"""
+    Table("finance", "revenue and costs by programme and funder, one row a measure", _columns(f"""
 fiscal_year int | 1990..2200 | year | fiscal year
-programme_id text? | | | programme; missing for what belongs to none
-line text | {{revenue direct_cost mentor_cost marketing_cost marketing_women_cost scholarships guarantee_refunds allocated_overhead}} | | line
-funder text? | {_FUNDERS} | | who paid a revenue; missing for costs
+programme_id text | | | programme, or all
+funder text | {{self employer france_travail region cpf opco scholarship none all}} | | who paid a revenue; all for costs
+measure text | {{revenue direct_cost mentor_cost marketing_cost marketing_women_cost scholarships guarantee_refunds allocated_overhead}} | | line
 amount_cents int | | cents | amount
 currency text | {_MONEY} | | ISO 4217 code
 allocation_rule text?- | | | how shared costs were split
-"""), ("fiscal_year", "programme_id", "line", "funder"), _foreign("programme_id>programmes.programme_id")),
+"""), ("fiscal_year", "programme_id", "funder", "measure")),
     Table("environment", "emissions by scope and category", _columns("""
 fiscal_year int | 1990..2200 | year | fiscal year
 programme_id text?- | | | where it can be told
