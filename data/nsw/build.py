@@ -31,7 +31,7 @@ YEARS = (1974, 1975, 1978)
 
 INDEX_RULE = {
     "nsw_control": "randomised out of the programme; 1 January 1976 stands for the month of assignment",
-    "cps1": "men up to 55 in the Current Population Survey of March 1976 (LaLonde 1986), any work status; 1 January 1976",
+    "cps1": "men up to 55 in the Current Population Survey of March 1976 (LaLonde 1986); 1 January 1976",
     "psid1": "male heads of household up to 55 throughout 1975 to 1978, not retired in 1975 (Panel Study of Income "
     "Dynamics, LaLonde 1986); 1 January 1976",
 }

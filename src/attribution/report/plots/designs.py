@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from ...errors import DesignError, EstimationError
 from ...results import Balance, Design
 from . import theme as t
-from .words import count, known, number, pretty
+from .words import Unit, count, in_words, known, number, pretty
 
 MOST_ROWS = 60
 
@@ -25,6 +26,11 @@ def require(frame: pd.DataFrame, columns: tuple[str, ...], figure: str) -> None:
             f"at least one row with the columns {', '.join(columns)}",
             f"no {', '.join(missing)}" if missing else "no rows", f"give plots.{figure} a frame that has them",
         )  # fmt: skip
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples."""
+    yield from frame.itertuples()
 
 
 @t.drawn
@@ -40,12 +46,14 @@ def love(
     labels : covariate -> words.
     """
     require(balance.table, ("covariate", "sample", "smd"), "love")
-    wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(index="covariate", columns="sample", values="smd")
+    wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(
+        index="covariate", columns="sample", values="smd"
+    )
     wide = wide.reindex(columns=["before", "after"]).astype(float)
     wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
-    limit, total = balance.threshold_smd, len(wide)
-    off = int((wide["after"].abs() > limit).sum())
-    unknown = int(wide["after"].isna().sum())
+    limit, shown = balance.threshold_smd, len(wide)
+    after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
+    off, total, unknown = int((after.abs() > limit).sum()), len(after), int(after.isna().sum())
     wide = wide.head(MOST_ROWS)
     if title is None:
         title = (f"After matching, {off} of {total} covariates still differ by more than {limit:g} SD" if off else
@@ -53,16 +61,17 @@ def love(
         title = title if not unknown else f"{title} ({unknown} unknown)"
     if subtitle is None:
         subtitle = "Started minus comparison, in standard deviations of those who started"
-    note = footnote or f"Shaded: within ±{limit:g} SD."
-    if total > len(wide):
-        note += f" The {len(wide)} largest of {total} differences are shown."
-    row = 0.26 if total <= 25 else 0.2
+    note = " ".join(filter(None, [f"Shaded: within ±{limit:g} SD.", footnote]))
+    if shown > len(wide):
+        note += f" The {len(wide)} largest of {shown} differences are shown."
+    dense = shown > 25
+    row = 0.2 if dense else 0.26
     fig, (axis,) = t.frame(title, subtitle, note, height=max(1.3, row * len(wide) + 0.75))
     finite = wide.to_numpy()[np.isfinite(wide.to_numpy())]
     reach = max(3 * limit, float(np.abs(finite).max()) * 1.08 if finite.size else 0.0)
     # a single enormous difference must not flatten all the others: it becomes an arrow with its number
-    usual = 3 * float(np.quantile(np.abs(finite), 0.75)) if finite.size else reach
-    edge = min(reach, max(usual, 2.0)) if reach > 4 else reach
+    usual = max(2.0, 3 * float(np.quantile(np.abs(finite), 0.75))) if finite.size else reach
+    edge = usual if reach > 1.5 * usual else reach
     axis.axvspan(-limit, limit, color=t.GRID, lw=0, zorder=0)
     axis.axvline(0, color=t.FAINT, lw=0.8, zorder=1)
     for y, (_, pair) in enumerate(wide.iterrows()):
@@ -76,16 +85,26 @@ def love(
             if abs(value) > edge:
                 side = 1 if value > 0 else -1
                 axis.plot(side * edge * 0.97, y, marker=">" if side > 0 else "<", color=edge_color, ms=6, zorder=4)
-                axis.annotate(number(value, 1) if np.isfinite(value) else "∞", (side * edge * 0.97, y), xytext=(-side * 6, 0),
-                              textcoords="offset points", ha="right" if side > 0 else "left", va="center", size=7.5,
-                              color=t.MUTED)  # fmt: skip
+                words = number(value, 1) if np.isfinite(value) else "∞" if side > 0 else "\u2212∞"
+                axis.annotate(
+                    words,
+                    (side * edge * 0.97, y),
+                    xytext=(-side * 6, 0),
+                    textcoords="offset points",
+                    size=7.5,
+                    ha="right" if side > 0 else "left",
+                    va="center",
+                    color=t.MUTED,
+                    bbox=t.BEHIND,
+                )
                 continue
             wrong = sample == "after" and abs(value) > limit
-            axis.plot(value, y, "o", ms=6, mfc=t.ALERT if wrong else face, mec=t.ALERT if wrong else edge_color, mew=1.4,
-                      zorder=4 if sample == "after" else 3)  # fmt: skip
-    t.label_column(axis, [pretty(name, labels) for name in wide.index], size=8.5 if total <= 25 else 7.5)
+            inner, outer = (t.ALERT, t.ALERT) if wrong else (face, edge_color)
+            axis.plot(value, y, "o", ms=6, mfc=inner, mec=outer, mew=1.4, zorder=4 if sample == "after" else 3)
+    t.label_column(axis, [pretty(name, labels) for name in wide.index], width=2.6,
+                   size=7.5 if dense else 8.5, most=1 if dense else 2)  # fmt: skip
     axis.set_xlim(-edge * 1.04, edge * 1.04)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(round(v, 6), None if abs(v) < 0.1 else 1, signed=True)))
+    axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
     axis.set_xlabel("standardised mean difference")
     axis.grid(axis="y", color=t.GRID, lw=0.6)
     axis.spines["left"].set_visible(False)
@@ -97,14 +116,17 @@ def love(
 def _key(axis, entries) -> None:
     from matplotlib.lines import Line2D
 
-    marks = [Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries]
+    marks = [
+        Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries
+    ]
     axis.legend(handles=marks, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(marks), handletextpad=0.2,
                 columnspacing=1.2, borderaxespad=0.1, labelcolor=t.MUTED, fontsize=8)  # fmt: skip
 
 
 @t.drawn
 def overlap(
-    design: Design, *, bins: int = 32, title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
+    design: Design, *, bins: int = 32, title: str | None = None, subtitle: str | None = None,
+    footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """Mirrored histograms of the propensity: everyone in outline, those the design keeps filled.
 
@@ -133,7 +155,7 @@ def overlap(
                     f"{count(n[False][0])} are kept. Outline: everyone; filled: kept (each adds to 100%).")  # fmt: skip
     fig, (axis,) = t.frame(title, subtitle, footnote or "", height=3.0)
     tops = []
-    for treated, sign, colour, pale in ((True, 1, t.TREATED, t.PALE_TREATED), (False, -1, t.COMPARISON, t.PALE_COMPARISON)):
+    for treated, sign, colour in ((True, 1, t.TREATED), (False, -1, t.COMPARISON)):
         everyone = np.where(ok & (arm == treated), 1.0, 0.0)
         kept = np.where(ok, design.weights, 0.0) * (arm == treated)
         for weight, filled in ((kept, True), (everyone, False)):
@@ -148,12 +170,18 @@ def overlap(
             )  # fmt: skip
     edge = 1.22 * max(tops)
     axis.set_ylim(-edge, edge)
-    axis.set_xlim(edges[0], edges[-1])
+    axis.set_xlim(edges[0] - 0.3 * (edges[1] - edges[0]), edges[-1] + 0.3 * (edges[1] - edges[0]))
     axis.axhline(0, color=t.INK, lw=0.8, zorder=4)
-    axis.text(0.0, 0.985, "started", transform=axis.transAxes, color=t.TREATED, weight="bold", va="top", size=9)
-    axis.text(0.0, 0.02, "comparison", transform=axis.transAxes, color=t.MUTED, weight="bold", va="bottom", size=9)
+    for place, va, text, colour in ((0.98, "top", "started", t.TREATED), (0.02, "bottom", "comparison", t.MUTED)):
+        axis.text(
+            0.01, place, text, transform=axis.transAxes, color=colour, weight="bold", va=va, size=9, bbox=t.BEHIND
+        )
     if skewed:
-        marks = [q for q in (1e-5, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999) if edges[0] <= np.log(q / (1 - q)) <= edges[-1]]
+        marks = [
+            q
+            for q in (1e-5, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+            if edges[0] <= np.log(q / (1 - q)) <= edges[-1]
+        ]
         axis.set_xticks([np.log(q / (1 - q)) for q in marks])
         axis.set_xticklabels([f"{100 * q:g}%" for q in marks])
     else:
@@ -197,8 +225,8 @@ def flow(
     for axis, arm in zip(axes, arms, strict=False):
         part = parts[arm]
         most = max([float(v) for v in part["n"] if known(v)], default=1.0) or 1.0
-        colour = t.COMPARISON if "comparison" in str(arm) else t.TREATED
-        for y, row in enumerate(part.itertuples()):
+        colour = t.TREATED if arm in ("treated", "started", "stand-in") or len(arms) == 1 else t.COMPARISON
+        for y, row in enumerate(rows_of(part)):
             lost = known(row.excluded) and float(row.excluded) > 0
             if known(row.n):
                 axis.barh(y, float(row.n), height=0.34, color=colour, zorder=3)
@@ -209,18 +237,25 @@ def flow(
             else:
                 t.hatched(axis, 0, most * 0.25, y, "", height=0.34)
                 text = "small number, not shown"
-            reason = pretty(row.reason) if isinstance(row.reason, str) else ""
+            reason = _sentence(row.reason)
             if lost:
                 reason = f"{t_minus(row.excluded)}  {reason}"
-            line = t.wrap(reason, room - 0.8, 7.8, most=1)
+            line = t.wrap(reason, room - 0.2, 7.8, most=1)
             axis.text(0, y - 0.24, line[0] if line else "", size=7.8, color=t.MUTED, va="bottom")
             filled = float(row.n) + (float(row.excluded) if lost else 0.0) if known(row.n) else most * 0.25
-            axis.text(filled + most * 0.02, y, text, size=8.5, weight="bold", va="center", color=t.INK)
-        axis.set_title(pretty(arm, labels), color=colour if colour != t.COMPARISON else t.MUTED)
+            seen = known(row.n)
+            axis.text(filled + most * 0.02, y, text, size=8.5 if seen else 7.8, weight="bold" if seen else "normal",
+                      style="normal" if seen else "italic", va="center", color=t.INK if seen else t.MUTED)  # fmt: skip
+        t.heading(axis, pretty(arm, labels), colour=colour if colour != t.COMPARISON else t.MUTED)
         axis.set_xlim(0, most * 1.2)
         axis.set_ylim(rows - 0.6, -0.7)
         axis.axis("off")
     return fig
+
+
+def _sentence(reason: object) -> str:
+    text = in_words(reason) if isinstance(reason, str) else ""
+    return text[:1].upper() + text[1:]
 
 
 def t_minus(value: float) -> str:
@@ -254,7 +289,11 @@ def reach(
     if title is None:
         title = "Who was reached?"
     hidden = frame[frame["group"].isin(groups)][["n", "share"]].isna().any(axis=1).any()
-    note = " ".join(part for part in (footnote, "Hatched: a small group, not shown." if hidden else "") if part)
+    note = " ".join(
+        part
+        for part in (footnote, "Hatched: a small group; its number or percentage is withheld." if hidden else "")
+        if part
+    )
     columns = min(3, len(tiers))
     grid = -(-len(tiers) // columns)
     fig, axes = t.frame(title, subtitle or "Share of the people of each tier, and their number", note,
@@ -263,7 +302,9 @@ def reach(
     for axis in axes[len(tiers) :]:
         axis.set_visible(False)
     shares = pd.to_numeric(frame["share"], errors="coerce") * 100
-    edge = max(10.0, float(shares[frame["group"].isin(groups)].max(skipna=True) or 0.0)) if shares.notna().any() else 100.0
+    edge = (
+        max(10.0, float(shares[frame["group"].isin(groups)].max(skipna=True) or 0.0)) if shares.notna().any() else 100.0
+    )
     for axis, tier in zip(axes, tiers, strict=False):
         part = frame[frame["tier"] == tier].drop_duplicates("group").set_index("group")
         for y, group in enumerate(groups):
@@ -277,13 +318,13 @@ def reach(
             else:
                 value = 100 * float(row["share"])
                 axis.barh(y, value, height=0.55, color=t.TREATED, zorder=3)
-                axis.annotate(f"{number(value, 0 if value >= 10 else 1)}%", (value, y), xytext=(4, 0), size=8.2,
-                              textcoords="offset points", weight="bold", va="center", zorder=5)  # fmt: skip
-                axis.annotate(count(row["n"]), (value, y), xytext=(34, 0), textcoords="offset points", size=7.5,
-                              color=t.MUTED, va="center", zorder=5)  # fmt: skip
+                words = f"{number(value, 0 if value >= 10 else 1)}%"
+                beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "zorder": 5}
+                axis.annotate(words, (value, y), xytext=(4, 0), size=8.2, weight="bold", **beside)
+                axis.annotate(count(row["n"]), (value, y), xytext=(10 + 72 * t.inches(words, 8.2, "bold"), 0), size=7.5,
+                              color=t.MUTED, **beside)  # fmt: skip
         total = part.loc["everyone", "n"] if "everyone" in part.index else None
-        heading = pretty(tier, labels)
-        axis.set_title(heading + (f"\n{count(total)} people" if known(total) else ""), size=9)
+        t.heading(axis, pretty(tier, labels), f"{count(total)} people" if known(total) else "")
         t.label_column(axis, [pretty(group, labels) for group in groups], width=1.7)
         axis.set_xlim(0, edge * (1.75 if columns == 3 else 1.45 if columns == 2 else 1.2))
         axis.set_xticks([])

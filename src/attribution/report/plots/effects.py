@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ...errors import EstimationError
 from ...results import Effects
 from . import theme as t
-from .designs import require
-from .words import Unit, count, known, pretty
+from .designs import require, rows_of
+from .words import Unit, count, in_words, intervals, known, pretty
 
 
 @t.drawn
@@ -42,10 +42,10 @@ def event_study(
     rows = pd.DataFrame({"at": pd.to_numeric(labels["event_time"]), "y": effects.estimate, "low": low, "high": high})
     if bands == "simultaneous" and len(rows) > 1:
         rows["band_low"], rows["band_high"] = effects.conf_int(level, "simultaneous")
-    rows[["y", "low", "high", *[c for c in rows if c.startswith("band")]]] *= scale.factor
+    drawn = [name for name in ("y", "low", "high", "band_low", "band_high") if name in rows]
+    rows[drawn] = rows[drawn] * scale.factor
     rows = rows[rows["at"].notna()].sort_values("at", kind="stable").reset_index(drop=True)
-    base = effects.spec.get("base_period") if base is None else base
-    bases = [int(base)] if isinstance(base, (int, np.integer)) else list(base) if _pair(base) else []
+    bases = _bases(effects.spec.get("base_period") if base is None else base)
     n = int(np.nanmax(effects.n_treated)) if len(effects.n_treated) else 0
     if title is None:
         title = effects.estimand[:1].upper() + effects.estimand[1:]
@@ -62,14 +62,16 @@ def event_study(
         part = rows.loc[run]
         wide = part["at"].to_numpy(float)
         if len(part) == 1:
-            axis.bar(wide, part["band_high"] - part["band_low"], 0.4, bottom=part["band_low"], color=t.PALE_TREATED, alpha=0.6,
-                     zorder=1)  # fmt: skip
+            axis.bar(wide, part["band_high"] - part["band_low"], 0.4, bottom=part["band_low"], 
+                     color=t.PALE_TREATED, alpha=0.6, zorder=1)  # fmt: skip
         else:
-            axis.fill_between(wide, part["band_low"], part["band_high"], color=t.PALE_TREATED, alpha=0.6, lw=0, zorder=1)
+            axis.fill_between(
+                wide, part["band_low"], part["band_high"], color=t.PALE_TREATED, alpha=0.6, lw=0, zorder=1
+            )
     axis.axhline(0, color=t.INK, lw=0.9, zorder=2)
     if first < 0 <= last:
         axis.axvline(-0.5, color=t.FAINT, lw=0.9, ls=(0, (3, 3)), zorder=2)
-    for row in rows.itertuples():
+    for row in rows_of(rows):
         if not known(row.y):
             continue
         colour = t.TREATED if row.at >= 0 else t.MUTED
@@ -80,8 +82,11 @@ def event_study(
     for k in bases:
         if not (rows["at"] == k).any() and first <= k <= last:
             axis.plot(k, 0, "o", ms=6, mfc=t.PAPER, mec=t.MUTED, mew=1.4, zorder=4)
-    span = _limits(rows[[c for c in rows if c != "at"]].to_numpy(), include=[0.0])
-    axis.set_ylim(span[0] - 0.06 * (span[1] - span[0]), span[1] + 0.2 * (span[1] - span[0]))
+    span = _limits(rows[drawn].to_numpy(), include=[0.0])
+    axis.set_ylim(
+        span[0] - 0.06 * (span[1] - span[0]),
+        span[1] + (0.2 if first < 0 <= last or dip else 0.06) * (span[1] - span[0]),
+    )
     axis.set_xlim(first - 0.7, last + 0.7)
     top = axis.get_xaxis_transform()
     if first < 0 <= last:
@@ -91,11 +96,22 @@ def event_study(
         axis.text(min(dip) - 0.4, 0.9, "dip before date zero", transform=top, va="top", size=7.8, color=t.MUTED,
                   style="italic")  # fmt: skip
     if bases and first <= bases[0] <= last:
-        axis.annotate("base", (float(np.mean(bases)), 0), xytext=(0, -8), textcoords="offset points", ha="center", va="top",
-                      size=7.8, color=t.MUTED, style="italic", zorder=5,
-                      bbox={"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})  # fmt: skip
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=14))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: Unit("").tick(v) if v else "0"))
+        axis.annotate(
+            "base",
+            (float(np.mean(bases)), 0),
+            xytext=(0, -8),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            size=7.8,
+            color=t.MUTED,
+            style="italic",
+            zorder=5,
+            bbox=t.BEHIND,
+        )
+    step = max(1, -(-(last - first) // 14))
+    axis.set_xticks([k for k in range(first, last + 1) if k % step == 0])
+    axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
     axis.yaxis.set_major_formatter(FuncFormatter(scale.tick))
     axis.set_xlabel(f"{period} since date zero")
     axis.set_ylabel(scale.axis)
@@ -108,8 +124,12 @@ def _first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _pair(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(v, (int, np.integer)) for v in value)
+def _bases(value: Any) -> list[int]:
+    """Event times of the base period; none for "varying" and the like."""
+    if isinstance(value, (int, np.integer)):
+        return [int(value)]
+    pair = isinstance(value, (list, tuple)) and all(isinstance(v, (int, np.integer)) for v in value)
+    return [int(v) for v in value] if pair else []
 
 
 def _runs(rows: pd.DataFrame, column: str) -> list[list[int]]:
@@ -149,7 +169,9 @@ def estimates(
     hollow = frame["grade"].eq("cannot conclude").to_numpy() if "grade" in frame else np.zeros(len(frame), bool)
     if title is None:
         title = "How much did it change?"
-    note = " ".join(filter(None, ["Lines: 95% intervals.", "Hollow: cannot conclude." if hollow.any() else "", footnote]))
+    note = " ".join(
+        filter(None, [intervals(_only(frame, "level")), "Hollow: cannot conclude." if hollow.any() else "", footnote])
+    )
     fig, axis = _forest(frame, scale, hollow, title, subtitle or "", note, labels, benchmark, benchmark_label,
                         benchmark_interval, headline=None)  # fmt: skip
     return fig
@@ -157,9 +179,10 @@ def estimates(
 
 @t.drawn
 def bracket(
-    frame: pd.DataFrame, *, unit: str | None = None, benchmark: float | None = None, benchmark_label: str = "Experiment",
-    benchmark_interval: Sequence[float] | None = None, labels: Mapping[str, str] | None = None,
-    title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
+    frame: pd.DataFrame, *, unit: str | None = None, benchmark: float | None = None,
+    benchmark_label: str = "Experiment", benchmark_interval: Sequence[float] | None = None,
+    labels: Mapping[str, str] | None = None, title: str | None = None, subtitle: str | None = None,
+    footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """The pre-declared bracket: every declared estimator, the headline in colour, the range they span shaded.
 
@@ -178,11 +201,11 @@ def bracket(
             title = "One declared estimator could be computed"
         elif agree:
             title = (f"All {len(values)} declared estimators agree on the sign: from {scale.value(values.min())} "
-                     f"to {scale.value(values.max())} {scale.axis}")  # fmt: skip
+                     f"to {scale.value(values.max())} {'points' if scale.share else scale.axis}")  # fmt: skip
         else:
             title = "The declared estimators disagree on the sign: cannot conclude"
     headline = frame["headline"].fillna(False).astype(bool).to_numpy() if "headline" in frame else None
-    note = " ".join(filter(None, ["Shaded: range of the estimates. Lines: 95% intervals.", footnote]))
+    note = " ".join(filter(None, ["Shaded: range of the estimates.", intervals(_only(frame, "level")), footnote]))
     fig, axis = _forest(frame, scale, np.zeros(len(frame), bool), title, subtitle or "", note, labels, benchmark,
                         benchmark_label, benchmark_interval, headline)  # fmt: skip
     if len(values) > 1:
@@ -190,9 +213,14 @@ def bracket(
     return fig
 
 
+def _status(row: pd.Series) -> str:
+    status = row.get("status")
+    return pretty(status) if isinstance(status, str) and status not in ("", "estimated") else "Not estimable"
+
+
 def _only(frame: pd.DataFrame, column: str) -> str:
     """The one value of a column, "" where it is absent or differs."""
-    values = frame[column].dropna().unique() if column in frame else []
+    values = list(frame[column].dropna().unique()) if column in frame else []
     return str(values[0]) if len(values) == 1 else ""
 
 
@@ -202,28 +230,44 @@ def _forest(
     benchmark_interval: Sequence[float] | None, headline: np.ndarray | None,
 ) -> tuple[Figure, Axes]:  # fmt: skip
     rows = _with_headings(frame, labels)
+    missing = frame[pd.to_numeric(frame["estimate"], errors="coerce").isna()]
+    for _, source in missing.iterrows():
+        if "reason" in frame and pd.notna(source["reason"]) and str(source["reason"]):
+            reason = in_words(str(source["reason"])).rstrip(".")
+            footnote += f" {_status(source)}, {pretty(source['label'], labels)}: {reason}."
     fig, (axis,) = t.frame(title, subtitle, footnote, height=max(1.5, 0.36 * len(rows) + 0.85))
-    numbers = frame[["estimate", "conf_low", "conf_high"]].apply(pd.to_numeric, errors="coerce").to_numpy(float) * scale.factor
-    known_answer = [benchmark * scale.factor] if known(benchmark) else []
+    numbers = (
+        frame[["estimate", "conf_low", "conf_high"]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+        * scale.factor
+    )
+    known_answer = [float(benchmark) * scale.factor] if benchmark is not None and known(benchmark) else []
     left, right = _robust(numbers, [0.0, *known_answer])
     axis.axvline(0, color=t.INK, lw=0.9, zorder=2)
     if known_answer:
         if benchmark_interval is not None:
-            axis.axvspan(*(np.clip(v * scale.factor, left, right) for v in benchmark_interval), color=t.SHADE, lw=0, zorder=0)
+            axis.axvspan(
+                *(np.clip(v * scale.factor, left, right) for v in benchmark_interval), color=t.SHADE, lw=0, zorder=0
+            )
         axis.axvline(known_answer[0], color=t.CLAIM, lw=1.8, zorder=1)
-        axis.annotate(f"{benchmark_label} {scale.value(benchmark)}", (known_answer[0], 1), xycoords=axis.get_xaxis_transform(),
-                      xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", size=8, weight="bold",
-                      color="#8a6108")  # fmt: skip
+        axis.annotate(
+            f"{benchmark_label} {scale.value(benchmark)}",
+            (known_answer[0], 1),
+            xytext=(0, 3),
+            xycoords=axis.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            size=8,
+            weight="bold",
+            color="#8a6108",
+        )
     for y, (kind, position, _) in enumerate(rows):
         if kind == "heading":
             continue
         estimate, low, high = numbers[position]
         source = frame.iloc[position]
         if np.isnan(estimate):
-            text = str(source.get("reason") or "") if pd.notna(source.get("reason")) else ""
-            status = pretty(source.get("status")) if "status" in frame and pd.notna(source.get("status")) else "Not estimable"
-            words = t.wrap(f"{status}: {text}" if text else status, 3.4, 7.5, most=1)[0]
-            t.hatched(axis, left, right - left, y, words, height=0.5)
+            t.hatched(axis, left, right - left, y, _status(source).lower(), height=0.5)
             continue
         colour = t.MUTED if hollow[position] else t.TREATED
         if headline is not None and headline.any() and not headline[position]:
@@ -231,18 +275,37 @@ def _forest(
         if np.isfinite(low) and np.isfinite(high):
             axis.plot(np.clip([low, high], left, right), [y, y], color=colour, lw=1.8, zorder=3, solid_capstyle="butt")
             for end, side in ((low, "<"), (high, ">")):
-                if end < left or end > right:
-                    axis.plot(left if side == "<" else right, y, marker=side, color=colour, ms=5, zorder=4, clip_on=False)
+                if (end < left if side == "<" else end > right) and left <= estimate <= right:
+                    axis.plot(
+                        left if side == "<" else right, y, marker=side, color=colour, ms=5, zorder=4, clip_on=False
+                    )
         if left <= estimate <= right:
-            axis.plot(estimate, y, "o", ms=7, mfc=t.PAPER if hollow[position] else colour, mec=colour, mew=1.5, zorder=5)
+            axis.plot(
+                estimate, y, "o", ms=7, mfc=t.PAPER if hollow[position] else colour, mec=colour, mew=1.5, zorder=5
+            )
         else:
-            axis.plot(left if estimate < left else right, y, marker="<" if estimate < left else ">", color=colour, ms=8, zorder=5)
-        axis.text(1.02, y, scale.interval(*(numbers[position] / scale.factor)), transform=axis.get_yaxis_transform(), size=8,
-                  va="center", color=t.INK if colour == t.TREATED else t.MUTED)  # fmt: skip
+            axis.plot(
+                left if estimate < left else right,
+                y,
+                marker="<" if estimate < left else ">",
+                color=colour,
+                ms=8,
+                zorder=5,
+            )
+        words = scale.interval(*(numbers[position] / scale.factor))
+        axis.text(
+            1.02,
+            y,
+            words,
+            transform=axis.get_yaxis_transform(),
+            size=8,
+            va="center",
+            color=t.INK if colour == t.TREATED else t.MUTED,
+        )
     t.label_column(axis, [text for _, _, text in rows])
     for y, (kind, _, _) in enumerate(rows):
         if kind == "heading":
-            axis.get_yticklabels()[y].set_weight("bold")
+            axis.get_yticklabels()[y].set_fontweight("bold")
     pad = 0.05 * (right - left)
     axis.set_xlim(left - pad, right + pad)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
@@ -274,7 +337,9 @@ def _robust(numbers: np.ndarray, include: Sequence[float]) -> tuple[float, float
     finite, length = estimates[np.isfinite(estimates)], lengths[np.isfinite(lengths)]
     if len(length) < 2:
         return low, high
-    middle = np.append(finite[np.abs(finite) <= 50 * np.median(np.abs(finite))] if np.median(np.abs(finite)) > 0 else finite, include)
+    middle = np.append(
+        finite[np.abs(finite) <= 50 * np.median(np.abs(finite))] if np.median(np.abs(finite)) > 0 else finite, include
+    )
     reach = 3 * float(np.median(length)) + 1e-12
     return max(low, float(middle.min()) - reach), min(high, float(middle.max()) + reach)
 
@@ -294,7 +359,9 @@ def rates(
     require(frame, ("month", "arm", "rate"), "rates")
     scale = Unit(unit, effect=False)
     arms = list(dict.fromkeys(frame["arm"]))
-    data = frame.assign(month=pd.to_numeric(frame["month"]), rate=pd.to_numeric(frame["rate"], errors="coerce") * scale.factor)
+    data = frame.assign(
+        month=pd.to_numeric(frame["month"]), rate=pd.to_numeric(frame["rate"], errors="coerce") * scale.factor
+    )
     banded = {"conf_low", "conf_high"} <= set(data.columns)
     if title is None:
         title = "How many are in a job, month by month?"
@@ -309,7 +376,8 @@ def rates(
         if banded:
             low, high = (pd.to_numeric(part[c], errors="coerce") * scale.factor for c in ("conf_low", "conf_high"))
             axis.fill_between(part["month"].to_numpy(float), low, high, color=colours[arm], alpha=0.15, lw=0, zorder=1)
-        axis.plot(part["month"], part["rate"], color=colours[arm], lw=2, zorder=3, marker="o" if len(part) <= 13 else "", ms=4)
+        axis.plot(part["month"], part["rate"], color=colours[arm], lw=2, zorder=3, ms=4,
+                  marker="o" if len(part) <= 13 else "", clip_on=False)  # fmt: skip
         good = part[part["rate"].notna()]
         if len(good):
             last = good["rate"].iloc[-1]
@@ -317,8 +385,9 @@ def rates(
     values = data["rate"].to_numpy(float)
     low, high = _limits(values, include=[0.0])
     if banded:
-        low, high = _limits(data[["conf_low", "conf_high"]].apply(pd.to_numeric, errors="coerce").to_numpy(float) * scale.factor,
-                            include=[low, high])  # fmt: skip
+        ends_of = data[["conf_low", "conf_high"]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+        low, high = _limits(ends_of * scale.factor, include=[low, high])
+        low = max(low, 0.0) if scale.share else low
     high = high + 0.06 * (high - low)
     axis.set_ylim(low, high)
     for place, (_, text, colour) in zip(spread([e[0] for e in ends], 0.062 * (high - low)), ends, strict=True):

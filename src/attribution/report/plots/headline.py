@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from . import theme as t
 from .designs import require
-from .words import Unit, count, known, pretty
+from .words import Unit, count, in_words, intervals, known, pretty
 
 STAGES = ("claimed", "verified", "observed", "counterfactual", "attributable")
 COLOURS = {"claimed": t.CLAIM, "verified": "#b98512", "observed": "#4f93ab", "counterfactual": "#b4bec5",
@@ -41,8 +41,10 @@ def waterfall(
     if title is None:
         title = "How many outcomes would not have happened without the school?"
     if subtitle is None:
-        subtitle = "Share of the people of each tier, and the number of people; same people, clock and horizon in a panel"
-    note = " ".join(filter(None, ["Lines: 95% intervals.", footnote, *_reasons(frame, labels)]))
+        subtitle = (
+            "Share of the people of each tier, and the number of people; same people, clock and horizon in a panel"
+        )
+    note = " ".join(filter(None, [intervals(getattr(bridge, "level", 0.95)), footnote, *_reasons(frame, labels)]))
     columns = min(3, len(tiers))
     grid = -(-len(tiers) // columns)
     fig, axes = t.frame(title, subtitle, note, height=grid * 2.55 + 0.35, rows=grid, columns=columns, sharex=True,
@@ -52,20 +54,21 @@ def waterfall(
     numbers = frame[["share", "conf_high"]].apply(pd.to_numeric, errors="coerce")
     shown = numbers[frame["status"].isin(SHOWN)]
     most = 100 * float(shown.max().max()) if shown.notna().any().any() else 100.0
-    edge = max(most, 1.0) * {1: 1.16, 2: 1.4}.get(columns, 1.62)
-    for k, (axis, tier) in enumerate(zip(axes, tiers, strict=False)):
+    edge = max(most, 1.0) * {1: 1.18, 2: 1.42}.get(columns, 1.7)
+    lowest = 0.0
+    for axis, tier in zip(axes, tiers, strict=False):
         part = frame[frame["tier"] == tier].drop_duplicates("stage").set_index("stage")
         low = _panel(axis, part, edge, max(most, 1.0))
         people = pd.to_numeric(part["n"], errors="coerce").dropna() if "n" in part else pd.Series(dtype=float)
-        heading = t.wrap(pretty(tier, labels), (t.WIDTH - 1.3) / columns - 0.15, 9, "bold", most=2)
-        axis.set_title("\n".join(heading), size=9)
-        if len(people):
-            axis.text(0, -0.72, f"{count(people.max())} people", size=7.8, color=t.MUTED, va="center")
+        words = t.wrap(pretty(tier, labels), (t.WIDTH - 1.3) / columns - 0.15, 9, "bold", most=2)
+        t.heading(axis, "\n".join(words), f"{count(people.max())} people" if len(people) else "")
         t.label_column(axis, [pretty(stage, labels) for stage in STAGES], width=1.2)
-        axis.set_ylim(len(STAGES) - 0.45, -0.95)
-        axis.set_xlim(min(0.0, low, axis.get_xlim()[0] if k else 0.0), edge)
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=4 if columns > 1 else 8, steps=[1, 2, 2.5, 5, 10]))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: "" if v > most * 1.08 else Unit("share", effect=False).tick(v)))
+        lowest = min(lowest, low)
+        axis.set_xlim(lowest if lowest < -0.02 * edge else 0.0, edge)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins={1: 8, 2: 6}.get(columns, 5), steps=[1, 2, 2.5, 5, 10]))
+        axis.xaxis.set_major_formatter(
+            FuncFormatter(lambda v, _: "" if v > most * 1.08 else Unit("share", effect=False).tick(v))
+        )
         axis.tick_params(axis="x", labelbottom=True)
         axis.grid(axis="x")
         axis.spines["left"].set_visible(False)
@@ -74,10 +77,10 @@ def waterfall(
 
 def _panel(axis: Axes, part: pd.DataFrame, edge: float, most: float) -> float:
     """One tier; returns the smallest value drawn, in percent."""
+
     def value(stage: str, column: str) -> float | None:
-        if stage not in part.index or part.loc[stage, "status"] not in SHOWN or not known(part.loc[stage, column]):
-            return None
-        return 100 * float(part.loc[stage, column])
+        number: Any = part.loc[stage, column] if stage in part.index else None
+        return 100 * float(number) if known(number) and part.loc[stage, "status"] in SHOWN else None
 
     base, smallest = value("counterfactual", "share"), 0.0
     for y, stage in enumerate(STAGES):
@@ -88,8 +91,8 @@ def _panel(axis: Axes, part: pd.DataFrame, edge: float, most: float) -> float:
             continue
         floats = stage == "attributable" and base is not None
         start = base if floats and base is not None else 0.0
-        axis.barh(y, share, left=start, height=0.62, color=t.ALERT if stage == "attributable" and share < 0 else COLOURS[stage],
-                  zorder=3)  # fmt: skip
+        colour = t.ALERT if stage == "attributable" and share < 0 else COLOURS[stage]
+        axis.barh(y, share, left=start, height=0.62, color=colour, zorder=3)
         low, high = value(stage, "conf_low"), value(stage, "conf_high")
         right = max(start, start + share)
         if low is not None and high is not None:
@@ -97,19 +100,28 @@ def _panel(axis: Axes, part: pd.DataFrame, edge: float, most: float) -> float:
             right, smallest = max(right, start + high), min(smallest, start + low)
         words = Unit("share", effect=stage == "attributable").value(share / 100)
         words += " points" if stage == "attributable" else ""
-        offset = {"xytext": (5, 0), "textcoords": "offset points", "zorder": 6}
-        people = part.loc[stage, "people"] if "people" in part.columns else None
+        offset: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "zorder": 6, "bbox": t.BEHIND}
+        people: Any = part.loc[stage, "people"] if "people" in part.columns else None
         right = min(right, edge * 0.98)
         if known(people):
             axis.annotate(words, (right, y - 0.16), size=8.2, weight="bold", va="center", **offset)
-            axis.annotate(_people(float(people), stage), (right, y + 0.19), size=7.2, color=t.MUTED, va="center", **offset)
+            axis.annotate(
+                _people(float(people), stage), (right, y + 0.19), size=7.2, color=t.MUTED, va="center", **offset
+            )
         else:
             axis.annotate(words, (right, y), size=8.2, weight="bold", va="center", **offset)
     observed = value("observed", "share")
     if base is not None and observed is not None and value("attributable", "share") is not None:
         rows = {stage: y for y, stage in enumerate(STAGES)}
         for x, upper in ((observed, "observed"), (base, "counterfactual")):
-            axis.plot([x, x], [rows[upper] + 0.31, rows["attributable"] - 0.31], color=t.MUTED, lw=0.8, ls=(0, (2, 2)), zorder=2)
+            axis.plot(
+                [x, x],
+                [rows[upper] + 0.31, rows["attributable"] - 0.31],
+                color=t.MUTED,
+                lw=0.8,
+                ls=(0, (2, 2)),
+                zorder=2,
+            )
     return smallest
 
 
@@ -129,7 +141,7 @@ def _reasons(frame: pd.DataFrame, labels: Mapping[str, str] | None) -> list[str]
         names = list(dict.fromkeys(rows["tier"]))
         where = "" if len(names) == tiers else f" ({', '.join(pretty(name, labels) for name in names)})"
         stages = ", ".join(dict.fromkeys(pretty(stage, labels).lower() for stage in rows["stage"]))
-        text = str(reason).strip()
+        text = in_words(str(reason).strip(), labels)
         text = text if len(text) <= 220 else text[:217].rsplit(" ", 1)[0] + " …"
         out.append(f"{pretty(status)}, {stages}{where}: {text.rstrip('.')}.")
     return out

@@ -21,6 +21,7 @@ from matplotlib.textpath import text_to_path
 INK, MUTED, FAINT, GRID, PAPER = "#1c2b36", "#5d6b75", "#9aa5ad", "#e4e9ec", "#ffffff"
 TREATED, COMPARISON, ALERT, CLAIM, SHADE = "#006d8f", "#8a969e", "#c4501b", "#e0a526", "#f6ead2"
 PALE_TREATED, PALE_COMPARISON = "#bcdbe5", "#d5dbdf"
+BEHIND = {"facecolor": "#ffffff", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}  # keeps words legible over lines
 SERIES = (TREATED, ALERT, CLAIM, "#7a4f9a", "#4d8b31", MUTED)
 
 WIDTH = 7.0  # inches: a notebook's text column
@@ -48,7 +49,7 @@ def style() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
         defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(_HOST)}
-        with matplotlib.rc_context({**defaults, **RC}):
+        with matplotlib.rc_context(cast(Any, {**defaults, **RC})):
             yield
 
 
@@ -118,7 +119,9 @@ def frame(
     FigureCanvasAgg(figure)
     layout = cast(Any, figure.get_layout_engine())
     side = 0.6 * PAD / width
-    layout.set(rect=(side, foot / total, 1 - 2 * side, height / total), w_pad=0.06, h_pad=0.03, wspace=0.02, hspace=0.04)
+    layout.set(
+        rect=(side, foot / total, 1 - 2 * side, height / total), w_pad=0.06, h_pad=0.03, wspace=0.02, hspace=0.04
+    )
     x, y = PAD / width, 1 - PAD / total
     figure.text(x, y, "\n".join(top[0]), size=11.5, weight="bold", va="top", ha="left", linespacing=1.2, gid="title")
     y -= (len(top[0]) * line["title"] + 0.02) / total
@@ -165,14 +168,26 @@ def wrap(text: str, width: float, size: float, weight: str = "normal", most: int
     return lines
 
 
-def label_column(axis: Axes, labels: Sequence[str], *, width: float = 2.3, size: float = 8.5) -> None:
+def heading(axis: Axes, title: str, below: str = "", colour: str = INK) -> None:
+    """Heading of a panel, with a quieter second line."""
+    axis.set_title(title, size=9, color=colour, pad=17 if below else 6)
+    if below:
+        axis.annotate(below, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", size=7.8,
+                      color=MUTED, va="bottom")  # fmt: skip
+
+
+def label_column(axis: Axes, labels: Sequence[str], *, width: float = 2.3, size: float = 8.5, most: int = 3) -> None:
     """Row labels at the left of an axis whose rows are 0, 1, 2 ... from the top."""
     axis.set_yticks(range(len(labels)))
-    axis.set_yticklabels(["\n".join(wrap(text, width, size, most=3)) for text in labels], size=size, linespacing=1.05)
+    axis.set_yticklabels(
+        ["\n".join(wrap(text, width, size, most=most)) for text in labels], size=size, linespacing=1.05
+    )
     axis.set_ylim(len(labels) - 0.45, -0.55)
 
 
-def hatched(axis: Axes, left: float, width: float, y: float, text: str, *, height: float = 0.62, size: float = 7.5) -> None:
+def hatched(
+    axis: Axes, left: float, width: float, y: float, text: str, *, height: float = 0.62, size: float = 7.5
+) -> None:
     """The mark of a number that is not there: an outlined, hatched box that says why."""
     axis.barh(y, width, left=left, height=height, facecolor="#f7f8f9", edgecolor=PALE_COMPARISON, hatch="////",
               linewidth=0.8, gid="placeholder")  # fmt: skip

@@ -16,8 +16,9 @@ _NAMES = {
     "test_score": "Admission test score", "distance": "Propensity (all covariates)", "landmark": "Landmark month",
     "application_quarter": "Quarter of application", "history_employed_share": "Share of past periods in work",
     "paid": "Paid programmes", "free": "Free courses", "apprenticeship": "Apprenticeships",
-    "subscription": "Subscriptions", "treated": "Started", "comparison": "Comparison", "claimed": "Claimed",
-    "verified": "Verified", "observed": "Observed", "counterfactual": "Counterfactual", "attributable": "Attributable",
+    "subscription": "Subscriptions", "treated": "Started", "stand-in": "Stand-in", "comparison": "Comparison",
+    "claimed": "Claimed", "verified": "Verified", "observed": "Observed", "counterfactual": "Counterfactual",
+    "attributable": "Attributable",
     "cps1": "CPS-1", "psid1": "PSID-1", "nsw_control": "Randomised controls", "no_funding": "No funding",
     "open": "Not yet decided", "withdrew": "Withdrew", "rejected": "Rejected", "elsewhere": "Went elsewhere",
 }  # fmt: skip
@@ -45,6 +46,11 @@ def pretty(name: Any, labels: Mapping[str, str] | None = None) -> str:
     return words[:1].upper() + words[1:]
 
 
+def in_words(text: str, labels: Mapping[str, str] | None = None) -> str:
+    """A sentence with the column names in it replaced by words."""
+    return re.sub(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b", lambda name: pretty(name[0], labels).lower(), text)
+
+
 def known(value: Any) -> bool:
     """True for a finite number."""
     try:
@@ -60,7 +66,7 @@ def decimals(value: float) -> int:
         return 0
     if size >= 1:
         return 1
-    return min(6, 1 - math.floor(math.log10(size)))
+    return min(9, 1 - math.floor(math.log10(size)))
 
 
 def number(value: Any, digits: int | None = None, *, signed: bool = False) -> str:
@@ -82,6 +88,11 @@ def number(value: Any, digits: int | None = None, *, signed: bool = False) -> st
 def count(value: Any) -> str:
     """A number of people."""
     return f"{round(float(value)):,}" if known(value) else MISSING
+
+
+def intervals(level: Any) -> str:
+    """What the thin lines of a figure are."""
+    return f"Lines: {float(level):.0%} intervals." if known(level) else "Lines: 95% intervals."
 
 
 class Unit:
@@ -118,7 +129,8 @@ class Unit:
             return MISSING
         largest = max(abs(v) for v in parts)
         digits = 1 if self.share and largest >= 0.1 else decimals(largest)
-        text = self.value(estimate, digits)
+        small = known(estimate) and estimate != 0 and abs(float(estimate)) * self.factor < 0.5 * 10**-digits
+        text = self.value(estimate, None if small else digits)
         if known(low) and known(high):
             text += f" [{self.value(low, digits)}, {self.value(high, digits)}]"
         return text
@@ -130,7 +142,7 @@ class Unit:
 
 
 def _tick_digits(value: float) -> int:
-    for digits in range(7):
-        if abs(value - round(value, digits)) <= 1e-9 * max(1.0, abs(value)):
+    for digits in range(10):
+        if abs(value - round(value, digits)) <= 1e-6 * abs(value):
             return digits
-    return 6
+    return 9
