@@ -104,7 +104,7 @@ class Parameters:
     false_signal: float = _figure(0.03, "share of persons without an event", DESIGN)
     survey_share: float = _figure(0.5, "inclusion probability, applicants", DESIGN)
     survey_share_free: float = _figure(0.1, "inclusion probability, free learners", DESIGN)
-    response_logit: float = _figure(-0.6, "log odds of an answer", DESIGN)
+    response_logit: float = _figure(-1.1, "log odds of an answer", DESIGN)
     response_outcome: float = _figure(0.9, "log odds when in a job", "answers linked to the outcome; " + DESIGN)
     response_learner: float = _figure(0.5, "log odds, arm learner", DESIGN)
     credit_learner: float = _figure(0.80, "share crediting the school, fully or partly", DESIGN)

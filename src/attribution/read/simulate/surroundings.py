@@ -134,7 +134,7 @@ def credit_events(rng: np.random.Generator, events: pd.DataFrame, invites: pd.Da
     events["self_credited"] = credited
     wrong = np.flatnonzero((rng.random(len(events)) < 0.004) & ~events["programme_embedded"].to_numpy())
     fixed = events.iloc[wrong].copy()
-    fixed["supersedes"] = fixed["event_id"]
+    fixed["supersedes"] = fixed["event_id"].astype("string")
     fixed["event_id"] = ids("V", np.arange(len(events) + 1, len(events) + 1 + len(wrong)))
     fixed["evidence"] = "contract"
     later = fixed["recorded_on"].to_numpy() + np.timedelta64(20, "D")
@@ -193,27 +193,25 @@ def objectives() -> pd.DataFrame:
 
 
 def finance(enrolled: pd.DataFrame) -> pd.DataFrame:
-    """Money by fiscal year, programme, line and funder, in cents; costs follow the number of starts."""
+    """Money by fiscal year, programme, funder and measure, in cents; costs follow the number of starts."""
     price = programmes().set_index("programme_id")["list_price_cents"]
     table = enrolled.assign(fiscal_year=pd.to_datetime(enrolled["start"]).dt.year)
     starts = table.groupby(["fiscal_year", "programme_id"]).size()
     by_funder = table[table["tier"] != "free"].groupby(["fiscal_year", "programme_id", "funder"]).size()
     rows = []
     for (year, programme, funder), count in by_funder.items():
-        rows.append((int(year), programme, "revenue", funder, int(count * price[programme] * 0.9), "invoiced"))
+        rows.append((int(year), programme, funder, "revenue", int(count * price[programme] * 0.9), "EUR", "invoiced"))
     share = {"direct_cost": 0.18, "mentor_cost": 0.26, "marketing_cost": 0.14, "marketing_women_cost": 0.02,
              "scholarships": 0.03, "guarantee_refunds": 0.015, "allocated_overhead": 0.25}  # fmt: skip
     for (year, programme), count in starts.items():
         base = float(price[programme]) or 1_500.0  # a free learner costs about 15 euros
-        for line, part in share.items():
-            if price[programme] == 0 and line in {"mentor_cost", "scholarships", "guarantee_refunds"}:
+        for measure, part in share.items():
+            if price[programme] == 0 and measure in {"mentor_cost", "scholarships", "guarantee_refunds"}:
                 continue
-            rule = "share of starts" if line == "allocated_overhead" else "direct"
-            rows.append((int(year), programme, line, None, int(count * base * part), rule))
-    columns = ["fiscal_year", "programme_id", "line", "funder", "amount_cents", "allocation_rule"]
-    frame = pd.DataFrame(rows, columns=columns).sort_values(columns[:4], kind="stable", ignore_index=True)
-    frame.insert(5, "currency", "EUR")
-    return frame
+            rule = "share of starts" if measure == "allocated_overhead" else "direct"
+            rows.append((int(year), programme, "all", measure, int(count * base * part), "EUR", rule))
+    columns = ["fiscal_year", "programme_id", "funder", "measure", "amount_cents", "currency", "allocation_rule"]
+    return pd.DataFrame(rows, columns=columns).sort_values(columns[:4], kind="stable", ignore_index=True)
 
 
 def environment(enrolled: pd.DataFrame) -> pd.DataFrame:
@@ -232,14 +230,14 @@ def environment(enrolled: pd.DataFrame) -> pd.DataFrame:
     for year, count in starts.items():
         for scope, category, activity, unit, factor, quality, source in lines:
             value = round(float(count) * activity, 3)
-            rows.append(dict(fiscal_year=int(year), programme_id=None, scope=scope, category=category,
+            rows.append(dict(fiscal_year=int(year), programme_id="all", scope=scope, category=category,
                              kgco2e=round(value * factor, 3), activity_value=value, activity_unit=unit,
                              factor_source=source, quality=quality))  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def company_kpis(money: pd.DataFrame) -> pd.DataFrame:
-    revenue = money[money["line"] == "revenue"].groupby("fiscal_year")["amount_cents"].sum()
+    revenue = money[money["measure"] == "revenue"].groupby("fiscal_year")["amount_cents"].sum()
     years = sorted(money["fiscal_year"].unique())
     return pd.DataFrame({
         "fiscal_year": years,

@@ -152,9 +152,7 @@ def applications(who: People, a: Applicants, lives: Lives, when: dict) -> pd.Dat
         "applied_on": dates(when["applied_on"]),
         "stage": stage,
         "test_score": a.test_score.astype(float),
-        "cutoff": np.full(n, np.nan),
         "randomised": np.zeros(n, dtype=np.int64),
-        "stratum": np.full(n, None, dtype=object),
         "reason_not_started": reason,
         "decided_on": dates(when["decided_on"]),
         "consent_followup": np.ones(n, dtype=bool),
@@ -197,7 +195,7 @@ def enrolments(rng: np.random.Generator, who: People, a: Applicants, lives: Live
         "graduated_on": dates(np.concatenate([
             np.where(status == "graduated", end, np.datetime64("NaT")),
             np.where(free_status == "graduated", free_end, np.datetime64("NaT"))])),
-        "hours": np.concatenate([np.where(apprentice, 550, 700), rng.integers(2, 40, k)]),
+        "hours": np.concatenate([np.where(apprentice, 550, 700), rng.integers(2, 40, k)]).astype(float),
         "intent": np.concatenate([intent, rng.choice(
             np.array(["new_job", "change", "promotion", "business", "curiosity", "none"], dtype=object), k,
             p=(0.28, 0.18, 0.10, 0.08, 0.30, 0.06))]),
@@ -263,7 +261,7 @@ def outcome_events(rng: np.random.Generator, who: People, a: Applicants, lives: 
         person, column = np.nonzero(hit)
         parts.append(pd.DataFrame({"row": person, "month": months[person, column], "type": kind}))
     frame = pd.concat([*parts, _free_events(rng, who, n, p)], ignore_index=True)
-    return _complete_events(rng, frame, who, a, n)
+    return _complete_events(rng, frame, who, a, lives)
 
 
 def _free_events(rng, who: People, n: int, p: Parameters) -> pd.DataFrame:
@@ -281,7 +279,8 @@ def _free_events(rng, who: People, n: int, p: Parameters) -> pd.DataFrame:
     return pd.DataFrame({"row": rows[keep], "month": month[keep], "type": kind[keep]})
 
 
-def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, n: int) -> pd.DataFrame:
+def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, lives: Lives) -> pd.DataFrame:
+    n = len(a.month)
     frame = frame.sort_values(["row", "month", "type"], kind="stable", ignore_index=True)
     total = len(frame)
     kind, row = frame["type"].to_numpy(dtype=object), frame["row"].to_numpy()
@@ -294,7 +293,10 @@ def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, n: in
     contracts = np.array(["permanent", "fixed_ge6m", "fixed_lt6m", "agency"], dtype=object)
     contract = rng.choice(contracts, total, p=(0.48, 0.24, 0.18, 0.10))
     contract = np.where(embedded, "apprentice", np.where(kind == "business", "freelance", np.where(working, contract, "unknown")))
-    school = (kind == "new_job") & ~free & (rng.random(total) < 0.002)
+    begun = np.concatenate([lives.start, np.full(len(who.person_id) - n, NEVER)])[row]
+    applied = np.concatenate([a.month, np.zeros(len(who.person_id) - n, dtype=np.int64)])[row]
+    after = (begun < NEVER) & (month >= applied + begun)
+    school = (kind == "new_job") & after & (rng.random(total) < 0.004)  # hired by the school: reported apart
     wage = np.concatenate([a.wage / 0.78, np.zeros(len(who.person_id) - n)])
     pay = np.where(embedded, 125_000, wage[row])
     shown = working & ~free
@@ -311,7 +313,7 @@ def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, n: in
         "in_field": np.where(embedded, "yes", field).astype(object),
         "employer_id": np.where(school, SCHOOL_EMPLOYER, np.where(shown, employers, None)),
         "is_school_employer": school,
-        "programme_embedded": embedded,
+        "programme_embedded": embedded | school,
         "base_pay_cents": pd.array(np.where(shown, np.rint(pay), 0).astype(np.int64), dtype="Int64"),
         "pay_period": np.where(shown, "month", None),
         "currency": np.full(total, "EUR", dtype=object),
@@ -320,7 +322,7 @@ def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, n: in
         "source_id": np.where(free, "in_product", "admin_feed").astype(object),
         "evidence": np.where(free, "self_report", "employer").astype(object),
         "recorded_on": dates(recorded),
-        "supersedes": np.full(total, None, dtype=object),
+        "supersedes": pd.array([pd.NA] * total, dtype="string"),
     })  # fmt: skip
     out.loc[~shown, "base_pay_cents"] = pd.NA
     return out

@@ -56,51 +56,64 @@ def people_frame(person_id: np.ndarray, a: Applicants, lives: Lives, p: Paramete
 
 def effects(people: pd.DataFrame) -> dict[str, object]:
     """Return the mean effects of starting now rather than not yet over the given starters."""
-    if people.empty:
+    columns, values = _potential(people)
+    return _effects(columns, values)
+
+
+def _potential(people: pd.DataFrame) -> tuple[dict[str, int], np.ndarray]:
+    names = [name for name in people.columns if name.rsplit("_", 1)[0][:-1] in ("employed", "regular", "income", "placed")]
+    return {name: i for i, name in enumerate(names)}, people[names].to_numpy(dtype=float)
+
+
+def _effects(columns: dict[str, int], values: np.ndarray) -> dict[str, object]:
+    if not len(values):
         return {"n": 0}
+    means = values.mean(axis=0)
 
-    def mean(column: str) -> float:
-        return round(float(people[column].mean()), 9)
+    def pair(name: str, when: str) -> tuple[float, float]:
+        return float(means[columns[f"{name}1_{when}"]]), float(means[columns[f"{name}0_{when}"]])
 
-    out: dict[str, object] = {"n": len(people)}
+    out: dict[str, object] = {"n": len(values)}
     for name in ("employed", "regular"):
-        out[f"{name}_by_months"] = {
-            str(months): {"effect": round(mean(f"{name}1_q{k}") - mean(f"{name}0_q{k}"), 9),
-                          "start_now": mean(f"{name}1_q{k}"), "not_yet": mean(f"{name}0_q{k}")}
-            for months, k in ((6, 2), (12, 4), (18, 6), (24, 8))
-        }  # fmt: skip
-    out["placed_by_exact_months"] = {
-        str(m): round(mean(f"placed1_m{m}") - mean(f"placed0_m{m}"), 9) for m in (6, 12, 18, 24)
-    }
-    out["household_income_cents_by_quarter"] = {
-        str(k): round(mean(f"income1_q{k}") - mean(f"income0_q{k}"), 3) for k in range(HORIZON_QUARTERS + 1)
-    }
-    gain = people["income1_q4"] - people["income0_q4"]
+        table = {}
+        for months, k in ((6, 2), (12, 4), (18, 6), (24, 8)):
+            one, zero = pair(name, f"q{k}")
+            table[str(months)] = {"effect": round(one - zero, 9), "start_now": round(one, 9), "not_yet": round(zero, 9)}
+        out[f"{name}_by_months"] = table
+    exact = {m: pair("placed", f"m{m}") for m in (6, 12, 18, 24)}
+    out["placed_by_exact_months"] = {str(m): round(one - zero, 9) for m, (one, zero) in exact.items()}
+    income = [pair("income", f"q{k}") for k in range(HORIZON_QUARTERS + 1)]
+    gains = [one - zero for one, zero in income]
+    out["household_income_cents_by_quarter"] = {str(k): round(gain, 3) for k, gain in enumerate(gains)}
+    out["household_income_cents_mean_q1_q4"] = round(sum(gains[1:5]) / 4, 3)
+    gain = values[:, columns["income1_q4"]] - values[:, columns["income0_q4"]]
     out["share_gaining_household_income_q4"] = round(float((gain > 0).mean()), 9)
-    out["household_income_cents_mean_q1_q4"] = round(
-        float(np.mean([people[f"income1_q{k}"].mean() - people[f"income0_q{k}"].mean() for k in range(1, 5)])), 3
-    )
     return out
 
 
 def truth(people: pd.DataFrame, naive: dict) -> dict[str, object]:
     """Return the aggregate truth by study year (starts of the year before) and tier, for jobless starters."""
+    columns, values = _potential(people)
+    year, tier = people["year"].to_numpy(), people["tier"].to_numpy()
+    jobless, women = people["jobless"].to_numpy(), people["sex"].to_numpy() == "F"
+    early = people["landmark"].to_numpy() <= LANDMARK_MONTHS
+    low = people["education"].isin(["none", "cap_bep", "bac"]).to_numpy()
     years: dict[str, object] = {}
-    for year in STUDY_YEARS:
+    for study_year in STUDY_YEARS:
         tiers: dict[str, object] = {}
-        for tier in ("paid", "apprenticeship"):
-            mine = people[(people["year"] == year - 1) & (people["tier"] == tier) & people["jobless"]]
-            low = mine["education"].isin(["none", "cap_bep", "bac"])
-            tiers[tier] = {
-                "all_jobless_starters": effects(mine),
-                f"landmarks_1_to_{LANDMARK_MONTHS}": effects(mine[mine["landmark"] <= LANDMARK_MONTHS]),
-                "women": effects(mine[mine["sex"] == "F"]),
-                "men": effects(mine[mine["sex"] == "M"]),
-                "at_most_bac": effects(mine[low]),
-                "above_bac": effects(mine[~low]),
-                "naive": naive[year, tier],
+        for name in ("paid", "apprenticeship"):
+            mine = (year == study_year - 1) & (tier == name) & jobless
+            groups = {
+                "all_jobless_starters": mine,
+                f"landmarks_1_to_{LANDMARK_MONTHS}": mine & early,
+                "women": mine & women,
+                "men": mine & ~women,
+                "at_most_bac": mine & low,
+                "above_bac": mine & ~low,
             }
-        years[str(year)] = tiers
+            tiers[name] = {group: _effects(columns, values[rows]) for group, rows in groups.items()}
+            tiers[name]["naive"] = naive[study_year, name]
+        years[str(study_year)] = tiers
     return years
 
 
