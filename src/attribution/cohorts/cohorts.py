@@ -25,6 +25,7 @@ from .history import LAGS, Paths, People, history, read_paths
 from .units import build_units, complete, learner_columns, sensitive_columns
 
 NOT_MATURE = "the horizon ends after the data"
+_ARMS = (("treated", 1), ("comparison", 0))
 _REFUSED = {"consent_research": "IS FALSE", "erased_on": "IS NOT NULL"}
 
 
@@ -188,21 +189,16 @@ def landmarks(
         flow = external.open_flow(study, candidates)
         people = external.people(study, tier, wanted, len(candidates))
     candidates = _matured(study, candidates, flow, horizon)
+    _require_both_arms(study, tier, candidates, flow)
     units = build_units(study, tier, candidates)
-    first, last = (int(f(units["zero_period"])) for f in (min, max)) if len(units) else (0, 0)
+    first, last = int(units["zero_period"].min()), int(units["zero_period"].max())
     paths = read_paths(study, people, first - LAGS, last - 1)
     units = pd.concat([units, history(paths, candidates["k"].to_numpy(), units["zero_period"].to_numpy())], axis=1)
     full = complete(study, units, flow)
     units, keys = units[full].reset_index(drop=True), candidates.loc[full, ["k", "month"]].reset_index(drop=True)
-    for arm, value in (("treated", 1), ("comparison", 0)):
-        mine = units.loc[units["treated"] == value, "person"]
-        flow.close(arm, f"{arm} records", mine.nunique())
-        if mine.empty:
-            raise DesignError(
-                f"{arm} records of the tier {tier} with date zero in {study.year - study.clock.cohort_lag_years}",
-                "nobody left after the exclusions (" + _last_reasons(flow.table(), arm) + ")",
-                "choose another year, horizon or comparison, or describe this tier only",
-            )  # fmt: skip
+    _require_both_arms(study, tier, units, flow)
+    for arm, value in _ARMS:
+        flow.close(arm, f"{arm} records", units.loc[units["treated"] == value, "person"].nunique())
     return Cohort(
         study=study, tier=tier, kind=kind, horizon_months=horizon, units=units, flow=flow.table(),
         notes=_notes(study, tier, horizon), _keys=keys, _people=people,
@@ -291,6 +287,17 @@ def _matured(study: Study, candidates: pd.DataFrame, flow: Flow, horizon: int) -
     flow.exclude("treated", int((late & treated).sum()), NOT_MATURE)
     flow.exclude("comparison", int((late & ~treated).sum()), NOT_MATURE)
     return candidates[~late].reset_index(drop=True)
+
+
+def _require_both_arms(study: Study, tier: str, rows: pd.DataFrame, flow: Flow) -> None:
+    for arm, value in _ARMS:
+        if (rows["treated"] == value).any():
+            continue
+        raise DesignError(
+            f"{arm} records of the tier {tier} with date zero in {study.year - study.clock.cohort_lag_years}",
+            f"nobody left after the exclusions ({_last_reasons(flow.table(), arm)})",
+            "choose another year, horizon or comparison, or describe this tier only",
+        )  # fmt: skip
 
 
 def _placement_from(study: Study, tier: str) -> int | None:

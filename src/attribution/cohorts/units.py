@@ -39,8 +39,8 @@ def build_units(study: Study, tier: str, rows: pd.DataFrame) -> pd.DataFrame:
     month = rows["month"].to_numpy(dtype=np.int64)
     year = month // 12
     person = rows["person_id"].astype(object)
-    first = 12 * int(year.min()) if len(year) else 0
-    every = range(first, int(month.max(initial=first)) + 1)
+    first = int(month.min())
+    every = range(first, int(month.max()) + 1)
     firsts = np.array([f"{m // 12:04d}-{m % 12 + 1:02d}-01" for m in every], dtype=object)
     units = pd.DataFrame(
         {
@@ -73,7 +73,7 @@ def build_units(study: Study, tier: str, rows: pd.DataFrame) -> pd.DataFrame:
     for name in (*SENSITIVE, "test_score"):
         if name in rows:
             units[name] = _number(rows[name])
-    return units.loc[:, units.notna().any(axis=0)] if len(units) else units
+    return units.loc[:, units.notna().any(axis=0)]
 
 
 def _number(column: pd.Series) -> np.ndarray:
