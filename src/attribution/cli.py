@@ -63,7 +63,11 @@ class Front(click.Group):
         for title, names in GROUPS.items():
             _rows(formatter, f"{title}:", [(name, self.commands[name].short_help or "") for name in names])
         formatter.write(f"\n{_head('Examples:')}\n{EXAMPLES}")
-        _rows(formatter, "Options:", [("--version", "show the version and leave"), ("--help", "show this page; also after a command")])
+        _rows(
+            formatter,
+            "Options:",
+            [("--version", "show the version and leave"), ("--help", "show this page; also after a command")],
+        )
         formatter.write("\n" + _dim("Reports land in reports/<study>/<year>/; open index.html first.") + "\n")
 
 
@@ -91,11 +95,17 @@ TRACEBACK = click.option("--traceback", is_flag=True, help="Show Python's traceb
 
 @cli.command(short_help="execute the notebooks and publish a year's report")
 @click.argument("study", default="demo", metavar="[STUDY]")
-@click.option("-y", "--year", type=int, metavar="YEAR", help="Year of the report; the study's default year if left out.")
+@click.option(
+    "-y", "--year", type=int, metavar="YEAR", help="Year of the report; the study's default year if left out."
+)
 @click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE",
               help="Set a notebook parameter. Unknown names and wrong types are refused. Repeatable.")  # fmt: skip
-@click.option("--only", multiple=True, metavar="NOTEBOOK",
-              help="Run just this notebook (03, or its name) as a draft; the year's report stays as it is. Repeatable.")  # fmt: skip
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NOTEBOOK",
+    help="Run just this notebook (03, or its name) as a draft; the year's report stays as it is. Repeatable.",
+)
 @click.option("-j", "--jobs", type=click.IntRange(1, 16), default=2, metavar="N", help="Notebooks at a time (2).")
 @click.option("--timeout", type=click.IntRange(1), default=1800, metavar="SECONDS",
               help="Longest time a cell may take (1800).")  # fmt: skip
@@ -148,27 +158,32 @@ def check(study: str, year: int | None, traceback: bool) -> None:
     attribution check nsw
     attribution check path/to/study
     """
+    from .read.contract import TABLES
     from .read.contract import check as problems_of
     from .study import Study
 
     opened = Study.open(study, year=year, check=False)
     click.echo(f"{click.style(opened.title, bold=True)} ({opened.name}), {opened.year}\n")
-    counts = opened.counts()
-    for table, rows, note in counts.itertuples(index=False):
-        if rows == rows and str(rows) != "<NA>":
-            click.echo(f"  {table:<22}{rows:>14,} rows   {_dim(note)}".rstrip())
-    absent = [table for table, rows in zip(counts["table"], counts["rows"], strict=True) if str(rows) == "<NA>"]
+    absent = []
+    for row in opened.counts().to_dict("records"):
+        if row["rows"] in (None, "") or str(row["rows"]) == "<NA>":
+            absent.append(row["table"])
+        else:
+            click.echo(f"  {row['table']:<22}{row['rows']:>14,} rows   {_dim(row['note'])}".rstrip())
     if absent:
         click.echo("\n" + click.style("absent; notebooks skip what needs them:", bold=True))
-        for table in absent:
-            click.echo(f"  {table:<22}{_dim(opened.why_absent(table))}")
-    problems = list(problems_of(opened))
+    for table in absent:
+        click.echo(f"  {table:<22}{_dim(TABLES[table].doc)}")
+    found = problems_of(opened)
     click.echo()
-    for problem in problems:
+    for problem in found.warnings:
+        _explain(problem, "warning", "yellow")
+    for problem in found.errors:
         _explain(problem)
-    if problems:
-        click.echo(f"{click.style('✗', fg='red', bold=True)} {len(problems)} {'problem' if len(problems) == 1 else 'problems'}",
-                   err=True)  # fmt: skip
+    if count := len(found.errors):
+        click.echo(
+            f"{click.style('✗', fg='red', bold=True)} {count} {'problem' if count == 1 else 'problems'}", err=True
+        )
         sys.exit(2)
     click.echo(f"{click.style('✓', fg='green', bold=True)} ok: every table keeps the contract")
 
@@ -190,16 +205,20 @@ def new(study: str, traceback: bool) -> None:
     project = find_project()
     made = create(project / "data", study)
     click.echo(f"{click.style('✓', fg='green', bold=True)} made {_short(made)}\n")
-    click.echo(f"  1. read   {_short(made / 'tables' / 'README.md')}\n  2. fill   {_short(made / 'tables')} (CSV or Parquet)"
-               f"\n  3. edit   {_short(made / 'study.toml')}\n  4. {_name(f'attribution check {study}')}"
-               f"\n  5. {_name(f'attribution run {study}')}")  # fmt: skip
+    click.echo(
+        f"  1. read   {_short(made / 'tables' / 'README.md')}\n  2. fill   {_short(made / 'tables')} (CSV or Parquet)"
+        f"\n  3. edit   {_short(made / 'study.toml')}\n  4. {_name(f'attribution check {study}')}"
+        f"\n  5. {_name(f'attribution run {study}')}"
+    )
 
 
 @cli.command(short_help="generate the simulated school anew")
 @click.argument("study", default="demo", metavar="[STUDY]")
 @click.option("--learners", type=click.IntRange(200), metavar="N", help="Learners; study.toml's number if left out.")
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed; the same seed gives the same bytes.")
-@click.option("--variant", metavar="V", help="A world to test against: zero_effect, hidden_confounder, no_dip, ...")
+@click.option(
+    "--variant", metavar="V", help="A world to test against: zero, hidden, no_dip, dynamic, anticipation (base)."
+)
 @TRACEBACK
 def simulate(study: str, learners: int | None, seed: int | None, variant: str | None, traceback: bool) -> None:
     """Generate the tables of a simulated study from a seed, with truth.json beside them.
@@ -209,7 +228,7 @@ def simulate(study: str, learners: int | None, seed: int | None, variant: str | 
     Examples:
     attribution simulate
     attribution simulate --learners 2000 --seed 7
-    attribution simulate --variant zero_effect
+    attribution simulate --variant zero
     """
     from .errors import DataError
     from .read.config import parse, read_toml
@@ -219,11 +238,15 @@ def simulate(study: str, learners: int | None, seed: int | None, variant: str | 
     folder = find_study(study)
     config = parse(read_toml(folder / "study.toml"))
     if not config.study.simulated:
-        raise DataError("a simulated study", f"{study} holds real data", "choose demo, or set simulated = true in its study.toml")
+        raise DataError(
+            "a simulated study", f"{study} holds real data", "choose demo, or set simulated = true in its study.toml"
+        )
     wishes = {"learners": learners, "seed": seed, "variant": variant}
     started = time.monotonic()
     write_demo(folder, **{**config.simulate, **{key: value for key, value in wishes.items() if value is not None}})
-    click.echo(f"{click.style('✓', fg='green', bold=True)} {_short(folder)} generated in {time.monotonic() - started:.1f} s")
+    click.echo(
+        f"{click.style('✓', fg='green', bold=True)} {_short(folder)} generated in {time.monotonic() - started:.1f} s"
+    )
 
 
 # -- progress and errors --------------------------------------------------------------------------------------------
@@ -278,10 +301,11 @@ class Board:
         sys.stdout.flush()
 
 
-def _explain(error: Any) -> None:
+def _explain(error: Any, kind: str = "error", colour: str = "red") -> None:
     """An error in its three clauses."""
     where = ".".join(part for part in (error.table, error.column) if part)
-    click.echo(f"{click.style('error', fg='red', bold=True)} {click.style(where, bold=True)}".rstrip(), err=True)
+    head = f" in {click.style(where, bold=True)}" if where else ""
+    click.echo(f"{click.style(kind, fg=colour, bold=True)}{head}", err=True)
     found = error.found + (f"  [{error.count:,}]" if error.count is not None else "")
     for label, text in (("required", error.required), ("found", found), ("do", error.mend)):
         click.echo(f"  {_dim(f'{label:<9}')}{text}", err=True)

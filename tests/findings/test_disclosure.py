@@ -16,7 +16,9 @@ def grid(values: np.ndarray):
     """Cells and sums of a two-way table with both margins and the grand total."""
     rows, columns = values.shape
     cells = {f"r{i}c{j}": int(values[i, j]) for i in range(rows) for j in range(columns)}
-    cells |= {f"r{i}": int(values[i].sum()) for i in range(rows)} | {f"c{j}": int(values[:, j].sum()) for j in range(columns)}
+    cells |= {f"r{i}": int(values[i].sum()) for i in range(rows)} | {
+        f"c{j}": int(values[:, j].sum()) for j in range(columns)
+    }
     cells["all"] = int(values.sum())
     sums = [(f"r{i}", [f"r{i}c{j}" for j in range(columns)]) for i in range(rows)]
     sums += [(f"c{j}", [f"r{i}c{j}" for i in range(rows)]) for j in range(columns)]

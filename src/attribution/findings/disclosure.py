@@ -54,9 +54,7 @@ def protect(
     return out
 
 
-def recoverable(
-    out: Iterable[Hashable], cells: Mapping[Hashable, int], sums: Iterable[Sum]
-) -> set[Hashable]:
+def recoverable(out: Iterable[Hashable], cells: Mapping[Hashable, int], sums: Iterable[Sum]) -> set[Hashable]:
     """Hidden cells that the published ones determine exactly: those no direction of the null space moves."""
     hidden = sorted(out, key=str)
     matrix = _matrix(hidden, list(sums))
@@ -177,6 +175,7 @@ def _cheapest(
     unsafe: Sequence[Hashable], out: set[Hashable], counts: Mapping[Hashable, int], equations: Sequence[Sum]
 ) -> Hashable:
     """Smallest published cell that shares a sum with an unsafe one (or with anything hidden, if none does)."""
+
     def beside(keys: set[Hashable]) -> list[Hashable]:
         near = {key for total, parts in equations if keys & {total, *parts} for key in (total, *parts)}
         return sorted(near - out, key=lambda key: (counts[key] == 0, counts[key], str(key)))
@@ -216,8 +215,10 @@ def _display(
 ) -> pd.DataFrame:
     """The words and numbers to show. One mark for all hidden cells, because which is which would narrow them down."""
     frame = table["frame"]
-    secondary = any(0 == frame.loc[row, column] or frame.loc[row, column] >= min_cell
-                    for part, row, column in out if part == name and column in frame.columns)  # fmt: skip
+    gone_counts = [
+        frame.loc[row, column] for row in frame.index for column in table["counts"] if (name, row, column) in out
+    ]
+    secondary = any(count == 0 or count >= min_cell for count in gone_counts)
     mark = MARK if secondary else f"<{min_cell}"
     shown = frame.astype(object).copy()
     for row in frame.index:

@@ -19,6 +19,7 @@ import pandas as pd
 from ..errors import DataError, EstimationError
 from ..inference import wilson
 from ..results import Effects
+from .words import human_table
 
 STATUSES = ("estimated", "described", "not_estimable", "not_available", "suppressed")
 GRADES = ("", "strong", "moderate", "weak", "cannot conclude")
@@ -36,7 +37,7 @@ class Finding:
     n_treated, n_comparison : units behind the estimate; n_covered : people the finding speaks for.
     status : estimated (an effect), described (a count or share), not_estimable, not_available, suppressed (small cell).
     grade : strong | moderate | weak | cannot conclude, for effects; empty for descriptions. reason : why no number, or
-    why that grade. benchmark : a number known from elsewhere, printed beside and never used. text : the finding in words.
+    why that grade. benchmark : a number known from elsewhere, printed beside and never used. text : in words.
     """
 
     finding_id: str
@@ -70,7 +71,7 @@ class Finding:
     text: str = ""
 
     def __post_init__(self) -> None:
-        where = {"table": "findings", "column": self.finding_id}
+        where: dict[str, Any] = {"table": "findings", "column": self.finding_id}
         for name in NUMBERS:
             object.__setattr__(self, name, _number(getattr(self, name)))
         for name in COUNTS:
@@ -132,7 +133,7 @@ class Findings:
 
     def add(self, name: str, effects: Effects | None = None, *, term: str | None = None, row: int | None = None,
             level: float = 0.95, **columns: Any) -> Finding:  # fmt: skip
-        """Add an effect: from an `Effects` (its only row, the row of `term`, or row number `row`), or from plain numbers.
+        """Add an effect from an `Effects` (its only row, the row of `term`, or row number `row`) or from numbers.
 
         `grade` may be a Grade: its level and reasons are taken. Cells below the study's minimum are suppressed.
         """
@@ -186,7 +187,9 @@ class Findings:
         """Say that the data for a finding do not exist (yet), and why."""
         return self._keep(name, {**columns, "status": "not_available", "reason": reason})
 
-    def suppressed(self, name: str, reason: str = "a small cell, or one that would reveal it", **columns: Any) -> Finding:
+    def suppressed(
+        self, name: str, reason: str = "a small cell, or one that would reveal it", **columns: Any
+    ) -> Finding:
         """Say that a number exists and may not be shown (as when `protect_table` hid it)."""
         return self._suppress(name, columns, reason)
 
@@ -286,8 +289,8 @@ def read_findings(folder: str | Path) -> pd.DataFrame:
     whole = Path(folder) / "findings.json"
     if whole.exists():
         return to_records(json.loads(whole.read_text(encoding="utf-8")))
-    records = [record for document in read_documents(folder) for record in document["findings"]]
-    return to_records(records)
+    found = [record for document in read_documents(folder) for record in document["findings"]]
+    return to_records(found)
 
 
 def to_frame(findings: Any) -> pd.DataFrame:
@@ -309,57 +312,6 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
         if getattr(kind, "kind", "") == "f":
             out.isetitem(j, [_number(value) if pd.notna(value) else None for value in out.iloc[:, j]])
     return out
-
-
-def human_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Display table of findings: what, estimate with interval, n, grade; suppressed and missing ones in words."""
-    rows = []
-    for record in frame.to_dict("records"):
-        rows.append({
-            "tier": record["tier"], "what": record["estimand"] or record["term"], "result": say_estimate(record),
-            "interval": say_interval(record),
-            "people": say_number(record["n_covered"], "people"),
-            "grade": record["grade"] or "", "note": record["text"] or record["reason"] or "",
-        })  # fmt: skip
-    table = pd.DataFrame(rows).fillna("")
-    return table[[name for name in table.columns if (table[name] != "").any()]]
-
-
-def say_number(value: Any, unit: str) -> str:
-    """A number for people: shares as percent, counts and money without decimals."""
-    if value is None or pd.isna(value):
-        return ""
-    if unit == "share":
-        return f"{100 * value:.1f} %"
-    if unit in ("share points", "percentage points", "points"):
-        return f"{value:+.1f} points"
-    size = abs(value)
-    digits = 0 if size >= 100 or float(value).is_integer() else 1 if size >= 10 else 2 if size >= 0.1 else 3
-    text = f"{value:,.{digits}f}"
-    return "0" if text.strip("-0.,") == "" else text
-
-
-def say_estimate(record: Mapping[str, Any]) -> str:
-    """The result cell: a formatted number with its unit, or the status in words."""
-    if record["status"] in ("not_estimable", "not_available", "suppressed"):
-        return record["status"].replace("_", " ")
-    unit = record["unit"]
-    if unit == "share" and record["status"] == "estimated" and record.get("term") != "counterfactual":
-        return f"{100 * record['estimate']:+.1f} points"
-    number = say_number(record["estimate"], unit)
-    return number if unit in ("share", "share points", "percentage points", "points") else f"{number} {unit}".strip()
-
-
-def say_interval(record: Mapping[str, Any]) -> str:
-    """The interval in the unit of the result."""
-    low, high = record["conf_low"], record["conf_high"]
-    if pd.isna(low) or pd.isna(high):
-        return ""
-    if record["unit"] == "share":
-        sign = "+" if record["status"] == "estimated" and record.get("term") != "counterfactual" else ""
-        return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
-    return f"{say_number(low, record['unit']).removesuffix(' points')} to " \
-           f"{say_number(high, record['unit']).removesuffix(' points')}"  # fmt: skip
 
 
 # -- small helpers --------------------------------------------------------------------------------------------------
@@ -402,7 +354,9 @@ def _study_defaults(study: Any) -> dict[str, Any]:
 
 
 def _labels(columns: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in columns.items() if key not in HIDDEN and key not in ("status", "level", "text")}
+    return {
+        key: value for key, value in columns.items() if key not in HIDDEN and key not in ("status", "level", "text")
+    }
 
 
 def _from_effects(effects: Effects, term: str | None, row: int | None, level: float) -> dict[str, Any]:
@@ -412,8 +366,12 @@ def _from_effects(effects: Effects, term: str | None, row: int | None, level: fl
     if row is not None:
         tidy = tidy.iloc[[row]]
     if len(tidy) != 1:
-        raise EstimationError("one estimate for one finding", f"{len(tidy)} rows" + (f" of term {term!r}" if term else ""),
-                              "choose with term= or row=", keys=effects.labels["term"].tolist())  # fmt: skip
+        raise EstimationError(
+            "one estimate for one finding",
+            f"{len(tidy)} rows" + (f" of term {term!r}" if term else ""),
+            "choose with term= or row=",
+            keys=effects.labels["term"].tolist(),
+        )
     one = tidy.iloc[0]
     names = ("term", "estimand", "estimate", "std_error", "conf_low", "conf_high", "unit", "n_treated", "n_comparison")
     return {**{name: one[name] for name in names}, "level": level, "n_covered": one["n_treated"]}

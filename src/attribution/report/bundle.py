@@ -181,8 +181,11 @@ def lock(folder: Path, year: int) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             stream.seek(0)
-            raise RunError(f"one run of {folder.name} {year} at a time", f"another one (process {stream.read().strip()})",
-                           "wait for it to finish, or stop it") from None  # fmt: skip
+            raise RunError(
+                f"one run of {folder.name} {year} at a time",
+                f"another one (process {stream.read().strip()})",
+                "wait for it to finish, or stop it",
+            ) from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

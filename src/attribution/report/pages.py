@@ -1,4 +1,4 @@
-"""The page a person opens first: the answer, the bridge, every notebook's question with its findings, the small print."""
+"""The page a person opens first: the answer, the bridge, every question with its findings, the small print."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from ..findings.finding import say_estimate, say_interval, say_number
+from ..findings.words import records, say_estimate, say_interval, say_number
 
 TEMPLATES = Path(__file__).with_name("templates")
 STAGES = ("claimed", "verified", "observed", "counterfactual", "attributable")
 STAGE_NOTES = {
-    "claimed": "credit the school", "verified": "confirmed by an audit", "observed": "had the outcome, whatever the cause",
-    "counterfactual": "would have had it anyway", "attributable": "observed minus counterfactual",
-}  # fmt: skip
-CLOCKS = {"application": "the day of application", "start": "the month of the start", "assignment": "the day of assignment"}
+    "claimed": "credit the school",
+    "verified": "confirmed by an audit",
+    "observed": "had the outcome, whatever the cause",
+    "counterfactual": "would have had it anyway",
+    "attributable": "observed minus counterfactual",
+}
+CLOCKS = {
+    "application": "the day of application",
+    "start": "the month of the start",
+    "assignment": "the day of assignment",
+}
 GRADES = [
     ("strong", "good", "People were assigned by lot, and no check failed."),
     ("moderate", "good", "Groups overlap and are balanced, and the placebo before treatment is close to zero."),
@@ -65,10 +72,16 @@ def _section(folder: Path, document: dict[str, Any], titles: dict[str, str]) -> 
     columns = {name: any(row[name] for row in rows) for name in ("interval", "people", "grade", "benchmark")}
     number = document["notebook"].split("_")[0]
     return {
-        "id": document["notebook"], "number": number if number.isdigit() else "", "question": document["question"],
-        "answer": document["answer"], "page": f"notebooks/{document['notebook']}.html", "rows": rows, "columns": columns,
-        "figures": figures, "tables": document["tables"],
-    }  # fmt: skip
+        "id": document["notebook"],
+        "number": number if number.isdigit() else "",
+        "question": document["question"],
+        "answer": document["answer"],
+        "page": f"notebooks/{document['notebook']}.html",
+        "rows": rows,
+        "columns": columns,
+        "figures": figures,
+        "tables": document["tables"],
+    }
 
 
 def _row(record: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
@@ -119,8 +132,10 @@ def _bridge(folder: Path, titles: dict[str, str]) -> list[dict[str, Any]] | None
         return None
     rows = []
     for tier, part in frame.groupby("tier", sort=False):
-        cells = {row["stage"]: _stage(row) for row in part.to_dict("records")}
-        rows.append({"tier": titles.get(str(tier), str(tier)), "cells": [(stage, cells.get(stage)) for stage in STAGES]})
+        cells = {row["stage"]: _stage(row) for row in records(part)}
+        rows.append(
+            {"tier": titles.get(str(tier), str(tier)), "cells": [(stage, cells.get(stage)) for stage in STAGES]}
+        )
     return rows
 
 
@@ -134,9 +149,10 @@ def _stage(row: dict[str, Any]) -> dict[str, Any]:
     unit = "points" if sign else "%"
     people = row.get("people")
     return {
-        "value": f"{share:{sign}.1f} {unit}", "interval": "" if pd.isna(low) else f"{low:{sign}.1f} to {high:{sign}.1f}",
+        "value": f"{share:{sign}.1f} {unit}",
+        "interval": "" if pd.isna(low) else f"{low:{sign}.1f} to {high:{sign}.1f}",
         "people": "" if pd.isna(people) else f"{float(people):,.0f} people",
-    }  # fmt: skip
+    }
 
 
 def _is_number(value: Any) -> bool:
@@ -149,10 +165,10 @@ def _is_number(value: Any) -> bool:
 
 def _small_print(study: Any, documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Population, clock and horizon as the findings state them: (label, its distinct values)."""
-    records = [record for document in documents for record in document["findings"]]
+    found = [record for document in documents for record in document["findings"]]
 
     def distinct(name: str) -> list[str]:
-        values = (record[name] for record in records)
+        values = (record[name] for record in found)
         return list(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
     clocks = [f"counted from {CLOCKS[clock]}" if clock in CLOCKS else clock for clock in distinct("clock")]

@@ -70,8 +70,12 @@ def read_parameters(notebook: Any, name: str) -> dict[str, Parameter]:
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
-        raise DataError("a parameters cell that Python can read", f"line {error.lineno}: {error.msg}", "correct the line",
-                        table=name) from None  # fmt: skip
+        raise DataError(
+            "a parameters cell that Python can read",
+            f"line {error.lineno}: {error.msg}",
+            "correct the line",
+            table=name,
+        ) from None
     for statement in statements:
         line = lines[statement.lineno - 1].strip()
         parameter = _one(statement, line)
@@ -87,7 +91,11 @@ def read_parameters(notebook: Any, name: str) -> dict[str, Parameter]:
 
 
 def _one(statement: ast.stmt, line: str) -> Parameter | None:
-    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name) or statement.value is None:
+    if (
+        not isinstance(statement, ast.AnnAssign)
+        or not isinstance(statement.target, ast.Name)
+        or statement.value is None
+    ):
         return None
     kind = ast.unparse(statement.annotation)
     optional = kind.endswith(" | None")
@@ -121,7 +129,9 @@ def assign(declared: Mapping[str, Mapping[str, Parameter]], given: Mapping[str, 
             mend = f"did you mean {near[0]}?" if near else f"the notebooks know: {', '.join(known) or 'no parameters'}"
             raise DataError("a parameter that some notebook declares", repr(name), mend)
     return {
-        notebook: {name: parameters[name].accept(value, notebook) for name, value in given.items() if name in parameters}
+        notebook: {
+            name: parameters[name].accept(value, notebook) for name, value in given.items() if name in parameters
+        }
         for notebook, parameters in declared.items()
     }
 

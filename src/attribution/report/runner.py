@@ -1,4 +1,4 @@
-"""Run a study's notebooks and publish a year's report, whole or not at all. The only user of papermill and nbconvert."""
+"""Run a study's notebooks and publish a year's report, whole or not at all. Only here papermill and nbconvert."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..read.contract import require
 from ..study import Study, find_project
 from . import bundle
 from .bundle import RunError
@@ -23,7 +24,13 @@ from .normalise import normalise
 from .parameters import Parameter, assign, find_notebooks, read_parameters
 
 TEMPLATES = Path(__file__).with_name("templates")
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 KERNEL_ENV = {
     "PYTHONHASHSEED": "0",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # an inherited "Agg" would silently drop every figure
@@ -115,13 +122,17 @@ def run(
     NotebookError : a notebook failed; what it did so far is kept in `reports/<study>/failed/<year>/`.
     """
     started = time.time()
+    progress(Progress(state="checking", detail="the study and its parameters"))
+    opened = _open(study, year)
     root = find_project() if notebooks is None else notebooks.resolve().parent
     folder = notebooks or root / "notebooks"
     sources = _choose(find_notebooks(folder), only, folder)
     declared = _declared(sources)
     given = assign(declared, parameters or {})
     progress(Progress(state="checking", detail="tables against the contract"))
-    study = _open(study, year)
+    if isinstance(opened, Study):
+        require(opened)
+    study = opened
     home = (reports or root / "reports") / study.name
     target = home / ("draft" if only else "") / str(study.year)
     with bundle.lock(home, study.year):
@@ -152,7 +163,7 @@ def run(
 
 def _open(study: Any, year: int | None) -> Any:
     if isinstance(study, str | Path):
-        return Study.open(study, year=year)
+        return Study.open(study, year=year, check=False)
     if year is not None and year != study.year:
         raise RunError(f"the opened study's year {study.year}", f"year = {year}", "open the study for that year")
     return study
@@ -206,9 +217,15 @@ def _import_notebooks(name: str) -> Any:
 
 
 def _execute_all(
-    study: Any, root: Path, sources: Mapping[str, Path], given: Mapping[str, Mapping[str, Any]], scratch: Path, jobs: int,
-    timeout: int | None, progress: Callable[[Progress], None],
-) -> list[NotebookRun]:  # fmt: skip
+    study: Any,
+    root: Path,
+    sources: Mapping[str, Path],
+    given: Mapping[str, Mapping[str, Any]],
+    scratch: Path,
+    jobs: int,
+    timeout: int | None,
+    progress: Callable[[Progress], None],
+) -> list[NotebookRun]:
     """Run all but the last notebook side by side, then the last; stop starting new ones after a failure."""
     names = list(sources)
     guard, stop = threading.Lock(), threading.Event()
@@ -271,9 +288,18 @@ def _execute(
     error: tuple[str, str] | None = None
     try:
         papermill.execute_notebook(
-            str(source), str(output), parameters=dict(values), kernel_name="python3", language="python",
-            progress_bar=False, log_output=False, start_timeout=120, execution_timeout=timeout,
-            autosave_cell_every=0, kernel_manager_class=kernel, on_cell_start=cell_starts,
+            str(source),
+            str(output),
+            parameters=dict(values),
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            log_output=False,
+            start_timeout=120,
+            execution_timeout=timeout,
+            autosave_cell_every=0,
+            kernel_manager_class=kernel,
+            on_cell_start=cell_starts,
             resources={"metadata": {"path": str(source.parent)}},  # the kernel's folder, as in Jupyter; papermill's
         )  # cwd= would change the folder of the whole process, under the feet of the other thread
     except Exception as problem:
@@ -295,8 +321,13 @@ def _execute(
         if unrun:
             at["cell"], error = unrun[0], ("CellNotRun", "the cell was never executed (the kernel stopped early)")
     seconds = time.monotonic() - started
-    warnings = sum(output_.text.count("Warning: ") for cell in notebook.cells if cell.cell_type == "code"
-                   for output_ in cell.outputs if output_.output_type == "stream" and output_.name == "stderr")  # fmt: skip
+    warnings = sum(
+        output_.text.count("Warning: ")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output_ in cell.outputs
+        if output_.output_type == "stream" and output_.name == "stderr"
+    )
     failure = None
     if error:
         failure = _locate(name, notebook, at["cell"], error)
@@ -314,7 +345,9 @@ def _locate(name: str, notebook: Any, index: int, error: tuple[str, str]) -> Fai
                and any(output.output_type == "error" for output in cell.outputs)]  # fmt: skip
     index = errored[0] if errored else min(index, len(cells) - 1)
     own = [j for j, cell in enumerate(cells[: index + 1]) if not _added(cell)]
-    return Failure(notebook=name, cell=len(own), line=_first_line(cells[index].source), error=error[0], message=error[1])
+    return Failure(
+        notebook=name, cell=len(own), line=_first_line(cells[index].source), error=error[0], message=error[1]
+    )
 
 
 def _added(cell: Any) -> bool:
@@ -324,8 +357,11 @@ def _added(cell: Any) -> bool:
 
 def _without_markers(notebook: Any) -> Any:
     """papermill puts its own red cells into a failed notebook; the page says it better."""
-    notebook.cells = [cell for cell in notebook.cells
-                      if not any("papermill-error" in tag for tag in cell.get("metadata", {}).get("tags", []))]  # fmt: skip
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if not any("papermill-error" in tag for tag in cell.get("metadata", {}).get("tags", []))
+    ]
     return notebook
 
 
@@ -388,7 +424,9 @@ def _verdict(runs: Sequence[NotebookRun], scratch: Path, home: Path, study: Any,
         _finish_notebook(scratch / "notebooks" / f"{failure.notebook}.ipynb", kept, study, root, scratch, str(failure))
     done = {run.name for run in runs}
     skipped = sorted(set(find_notebooks(scratch / "notebooks")) - done)
-    raise NotebookError([replace(failure, kept=kept / f"{failure.notebook}.html") for failure in failures], kept, skipped)
+    raise NotebookError(
+        [replace(failure, kept=kept / f"{failure.notebook}.html") for failure in failures], kept, skipped
+    )
 
 
 def _publish(
@@ -443,7 +481,8 @@ def _page(notebook: Any, name: str, title: str, failure: str) -> str:
     heading = next((line[2:].strip() for cell in notebook.cells if cell.cell_type == "markdown"
                     for line in cell.source.splitlines() if line.startswith("# ")), name)  # fmt: skip
     body, _ = exporter.from_notebook_node(
-        notebook, resources={"metadata": {"name": name}, "page": {"title": title, "heading": heading, "failure": failure}}
+        notebook,
+        resources={"metadata": {"name": name}, "page": {"title": title, "heading": heading, "failure": failure}},
     )
     return "\n".join(line.rstrip() for line in body.splitlines()) + "\n"
 
