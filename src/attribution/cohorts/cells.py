@@ -21,8 +21,9 @@ from .panel import Panel
 class Cells:
     """What estimators eat: C cells, T periods, m moment rows.
 
-    cohort, risk_set, n, weight : (C,). observed : (C, T). x : (C, p) covariates without intercept. sums : (C, T) of w y.
-    one, w, y : (m,), (m,), (m, T) moment rows of z = (1, w, w y); cell : (m,) their cell; cluster : (m,) codes, or None.
+    cohort, risk_set, n, weight : (C,). observed : (C, T). x : (C, p) covariates without intercept, columns `names`.
+    sums : (C, T) of w y. one, w, y : (m,), (m,), (m, T) moment rows of z = (1, w, w y); cell : (m,) their cell;
+    cluster : (m,) codes, or None.
     Outcomes are centred by period (differences between groups do not move); unobserved periods hold 0.
     """
 

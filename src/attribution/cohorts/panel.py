@@ -17,12 +17,13 @@ class Panel(Result):
 
     Parameters
     ----------
-    frame : long table, one row a unit and period: pandas, Polars, Arrow, a DuckDB relation, or the path of a Parquet file.
-    unit : column of unit keys. period : integer index (year, or year * 4 + quarter - 1); gaps between periods are allowed.
+    frame : long table, one row a unit and period: pandas, Polars, Arrow, a DuckDB relation, or a Parquet file's path.
+    unit : column of unit keys. period : integer index (year, or year * 4 + quarter - 1); gaps between them are allowed.
     cohort : first treated period of the unit, the same in all its rows; missing = never treated.
     outcome : number; missing values are counted and left out pair by pair.
     weight : sampling weight >= 0, the same in all rows of a unit. cluster : column of independent groups.
-    risk_set : cohort for which a record is at risk (sequential trials): it is compared with that cohort only.
+    risk_set : cohort for which a record is at risk (sequential trials): it is compared with that cohort only. The
+        record of a unit treated later, risk_set < cohort, serves as not yet treated.
 
     Raises
     ------
@@ -49,7 +50,7 @@ class Panel(Result):
         self._same_in_unit(first_treated, cohort, "one cohort per unit (treatment that starts stays)",
                            "keep the first treated period in all rows of the unit")  # fmt: skip
         self.periods, at = np.unique(periods, return_inverse=True)
-        self.y, self.present = self._wide(rows[outcome], at)
+        self.y, present = self._wide(rows[outcome], outcome, at)
         self.cohort = first_treated[self._first]
         self.weight = self._unit_numbers(rows, weight, "one weight >= 0 per unit")
         if self.weight is not None and (self.weight < 0).any():
@@ -57,17 +58,23 @@ class Panel(Result):
                             count=int((self.weight < 0).sum()), keys=self.units[self.weight < 0])  # fmt: skip
         self.risk_set = self._unit_numbers(rows, risk_set, "one risk set per unit")
         self.cluster = None if cluster is None else self._clusters(rows[cluster], cluster)
-        self.counts = {"rows": len(rows), "units": len(self.units), "rows without outcome": int((~np.isfinite(self.y) & self.present).sum()),
-                       "unit-periods absent": int((~self.present).sum())}  # fmt: skip
+        if self.risk_set is not None and (late := self.risk_set > self.cohort).any():
+            raise DataError("records at risk before they are treated", "a risk set later than the cohort",
+                            "give treated records risk_set = cohort", column=risk_set, count=int(late.sum()),
+                            keys=self.units[late])  # fmt: skip
         always = self.cohort <= self.periods[0]
-        self.counts["units treated in or before the first period, dropped"] = int(always.sum())
-        self.select(~always)
-        if not len(self.units):
-            raise DataError("units that are untreated in the first period", "none", "add earlier periods", table="panel")
+        self.counts = {
+            "rows": len(rows), "units": len(self.units),
+            "rows without outcome": int((present & np.isnan(self.y)).sum()),
+            "unit-periods absent": int((~present).sum()),
+            "units treated in or before the first period, dropped": int(always.sum()),
+        }  # fmt: skip
+        if always.all():
+            raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
+        self._keep(~always)
 
-    def select(self, keep: np.ndarray) -> None:
-        """Keep these units (positions), in order; used once while the panel is made."""
-        self.kept = np.flatnonzero(keep)
+    def _keep(self, keep: np.ndarray) -> None:
+        self._kept = np.flatnonzero(keep)
         self.units, self.y, self.cohort = self.units[keep], self.y[keep], self.cohort[keep]
         self.weight = None if self.weight is None else self.weight[keep]
         self.cluster = None if self.cluster is None else self.cluster[keep]
@@ -91,11 +98,12 @@ class Panel(Result):
         for name in names:
             codes = pd.factorize(rows[name])[0]
             if (codes < 0).any():
-                raise DataError("covariates known for every unit", "missing values", "impute them, or drop these units and say so",
-                                column=name, count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
+                raise DataError("covariates known for every unit", "missing values",
+                                "impute them, or drop these units and say so", column=name,
+                                count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
             self._same_in_unit(codes.astype(float), name, "covariates that are constant within a unit",
                                "use the value at the base period, as a column of its own")  # fmt: skip
-            out[name] = rows[name].iloc[self._first].iloc[self.kept].reset_index(drop=True)
+            out[name] = rows[name].iloc[self._first].iloc[self._kept].reset_index(drop=True)
         return pd.DataFrame(out)
 
     def tidy(self) -> pd.DataFrame:
@@ -117,19 +125,19 @@ class Panel(Result):
 
     # -- checks ------------------------------------------------------------------------------------------------------
 
-    def _wide(self, outcome: pd.Series, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _wide(self, outcome: pd.Series, name: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = len(self.units), len(self.periods)
         place = self._code * shape[1] + at
         seen = np.bincount(place, minlength=shape[0] * shape[1])
         if seen.max() > 1:
             twice = seen[place] > 1
-            raise DataError("one row per unit and period", "duplicates", "aggregate or drop the extra rows", table="panel",
-                            column=self.columns["period"], count=int((seen > 1).sum()), keys=self._keys(twice))  # fmt: skip
-        values = _numbers(outcome, self.columns["outcome"])
-        if np.isinf(values).any():
-            raise DataError("finite outcomes", "infinite values", "correct them, or set them missing",
-                            column=self.columns["outcome"], count=int(np.isinf(values).sum()),
-                            keys=self._keys(np.isinf(values)))  # fmt: skip
+            raise DataError("one row per unit and period", "duplicates", "aggregate or drop the extra rows",
+                            column=self.columns["period"], count=int((seen > 1).sum()),
+                            keys=self._keys(twice))  # fmt: skip
+        values = _numbers(outcome, name)
+        if (infinite := np.isinf(values)).any():
+            raise DataError("finite outcomes", "infinite values", "correct them, or set them missing", column=name,
+                            count=int(infinite.sum()), keys=self._keys(infinite))  # fmt: skip
         y = np.full(shape[0] * shape[1], np.nan)
         y[place] = values
         return y.reshape(shape), (seen > 0).reshape(shape)
@@ -155,8 +163,8 @@ class Panel(Result):
     def _clusters(self, values: pd.Series, column: str) -> np.ndarray:
         codes = pd.factorize(values, sort=True)[0]
         if (codes < 0).any():
-            raise DataError("a cluster for every unit", "missing clusters", "fill them or drop the units", column=column,
-                            count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
+            raise DataError("a cluster for every unit", "missing clusters", "fill them or drop the units",
+                            column=column, count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
         self._same_in_unit(codes.astype(float), column, "one cluster per unit", "use the cluster before treatment")
         return codes[self._first]
 
@@ -214,8 +222,9 @@ def _integers(values: pd.Series, column: str) -> np.ndarray:
     numbers = _numbers(values, column)
     bad = ~np.isfinite(numbers) | (numbers != np.round(numbers))
     if bad.any():
-        raise DataError("periods as integers, none missing", "other values", "number the periods (year * 4 + quarter - 1)",
-                        column=column, count=int(bad.sum()), keys=values[bad].unique()[:5])  # fmt: skip
+        raise DataError("periods as integers, none missing", "other values",
+                        "number the periods (year * 4 + quarter - 1)", column=column, count=int(bad.sum()),
+                        keys=list(values[bad].unique()[:5]))  # fmt: skip
     return numbers.astype(np.int64)
 
 
@@ -225,8 +234,8 @@ def _cohorts(values: pd.Series, column: str) -> np.ndarray:
     if coded.any():
         raise DataError("the first treated period, or missing for the never treated", "codes 0 or infinite",
                         "never treated = missing: replace the code", column=column, count=int(coded.sum()),
-                        keys=np.unique(numbers[coded]))  # fmt: skip
+                        keys=np.unique(numbers[coded]).tolist())  # fmt: skip
     known = np.isfinite(numbers)
     if (numbers[known] != np.round(numbers[known])).any():
-        raise DataError("cohorts as integer periods", "fractions", "use the same numbering as the periods", column=column)
+        raise DataError("cohorts as integer periods", "fractions", "number them like the periods", column=column)
     return numbers

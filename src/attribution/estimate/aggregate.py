@@ -19,8 +19,8 @@ def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool 
 
     Estimand : "overall": mean over all treated (g, t >= g), each weighted by its cohort's size; "event_time": at each
         event time, over the cohorts seen there; "cohort": mean over the cohort's periods after treatment; "period": at
-        each calendar period, over the cohorts treated by then. `overall=True` gives one row instead: the mean over event
-        times >= 0, over cohorts (by size), or over periods.
+        each calendar period, over the cohorts treated by then. `overall=True` gives one row instead: the mean over
+        event times >= 0, over cohorts (by size), or over periods.
     Estimator : Callaway & Sant'Anna 2021, section 3.1 (did::aggte simple, dynamic, group, calendar).
     Std. errors : influence functions, with the term for the estimated cohort shares.
     Edge cases : (g, t) without an estimate carry no weight and are named in the notes.
@@ -40,7 +40,8 @@ def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool 
     g, t = gt.labels["cohort"].to_numpy(), gt.labels["period"].to_numpy()
     groups = _groups(gt, g, t, by, balance)
     if not groups:
-        raise EstimationError("at least one estimated ATT(g, t) after treatment", "none", "see `labels['reason']` of the ATT(g, t)")
+        raise EstimationError("at least one estimated ATT(g, t) after treatment", "none",
+                              "see `labels['reason']` of the ATT(g, t)")  # fmt: skip
     equal = by == "cohort"  # within a cohort every period counts the same
     weights, extra = _weights(gt, list(groups.values()), equal)
     keys = list(groups)
@@ -93,7 +94,7 @@ def _weights(gt: Effects, groups: list[np.ndarray], equal: bool) -> tuple[np.nda
 
 def _shares_of_rows(gt: Effects) -> tuple[np.ndarray, np.ndarray]:
     assert gt.shares is not None and gt.share_scores is not None
-    at = gt.shares.index.get_indexer(gt.labels["cohort"])
+    at = gt.shares.index.get_indexer(pd.Index(gt.labels["cohort"]))
     return gt.shares.to_numpy()[at], gt.share_scores[:, at]
 
 
@@ -101,7 +102,7 @@ def _collapse(gt: Effects, by: By, keys: list[int], weights: np.ndarray, extra: 
     """One row from many: event times >= 0 and periods count equally, cohorts by their share."""
     if by == "cohort":
         assert gt.shares is not None and gt.share_scores is not None
-        at = gt.shares.index.get_indexer(keys)
+        at = gt.shares.index.get_indexer(pd.Index(keys))
         p = gt.shares.to_numpy()[at]
         effects = np.array([row[row != 0] @ gt.estimate[row != 0] for row in weights])
         theta = p @ effects / p.sum()

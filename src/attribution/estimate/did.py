@@ -12,7 +12,7 @@ from ..cohorts.cells import Cells, build_cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..results import Effects
-from .kernels import CannotEstimate, Method, two_by_two
+from .kernels import CannotEstimate, Method, two_by_two, varying
 
 Comparison = Literal["never_treated", "not_yet_treated"]
 Base = Literal["varying", "universal"] | int | tuple[int, int]
@@ -52,7 +52,7 @@ def group_time_att(
     cohorts = panel.cohorts[panel.cohorts > panel.periods[0] + anticipation]
     if not len(cohorts):
         raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
-                              "add earlier periods, or check the cohort column", column=panel.columns["cohort"])  # fmt: skip
+                              "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
     never = ~np.isfinite(panel.cohort) | (panel.cohort > panel.periods[-1] + anticipation)
     if comparison == "never_treated" and not never.any():
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
@@ -62,9 +62,7 @@ def group_time_att(
     fit = _Fit(cells, labels)
     for g in cohorts:
         _fit_cohort(fit, cells, labels, g, comparison, method, anticipation)
-    shares = pd.Series([cells.weight[cells.cohort == g].sum() for g in cohorts], index=cohorts) / cells.n.sum()
-    share_scores = np.column_stack([np.where(cells.cohort[cells.cell] == g, cells.w, 0.0) for g in cohorts])
-    share_scores = (share_scores - np.outer(cells.one, shares)) / cells.n.sum()
+    shares, share_scores = _shares(cells, cohorts)
     labels["reason"] = fit.reason
     early = int((~keep).sum())
     return Effects(
@@ -89,16 +87,17 @@ class _Fit:
         self.reason = np.full(k, "", dtype=object)
 
 
-def _fit_cohort(fit: _Fit, cells: Cells, labels: pd.DataFrame, g: int, comparison: str, method: Method, anticipation: int):
+def _fit_cohort(
+    fit: _Fit, cells: Cells, labels: pd.DataFrame, g: int, comparison: str, method: Method, anticipation: int
+) -> None:
     """All periods of one cohort; periods that share treated and comparison cells are one call of the kernel."""
-    treated = cells.cohort == g
+    treated = _treated(cells, g)
     pool = ~np.isfinite(cells.cohort) | (cells.cohort > cells.periods[-1] + anticipation)
-    same_risk = np.ones(len(treated), bool) if cells.risk_set is None else cells.risk_set == g
-    if cells.risk_set is not None:
-        treated = treated & same_risk
+    at_risk = np.ones(len(treated), bool) if cells.risk_set is None else cells.risk_set == g
+    frame = {name: labels[name].to_numpy() for name in ("cohort", "period", "low", "high")}
     groups: dict[bytes, tuple[np.ndarray, list[int], list[np.ndarray]]] = {}
-    for k in np.flatnonzero(labels["cohort"].to_numpy() == g):
-        t, low, high = (int(labels[c].iat[k]) for c in ("period", "low", "high"))
+    for k in np.flatnonzero(frame["cohort"] == g):
+        t, low, high = frame["period"][k], frame["low"][k], frame["high"][k]
         base = (cells.periods >= low) & (cells.periods <= high)
         if not base.any():
             fit.reason[k] = "base period not observed"
@@ -110,7 +109,7 @@ def _fit_cohort(fit: _Fit, cells: Cells, labels: pd.DataFrame, g: int, compariso
             last = max(t, int(cells.periods[base].max()))
             others = pool | (cells.cohort > last + anticipation)
         here = cells.periods == t
-        used = (treated | (others & same_risk & (cells.cohort != g))) & cells.observed[:, base | here].all(axis=1)
+        used = (treated | (others & at_risk & (cells.cohort != g))) & cells.observed[:, base | here].all(axis=1)
         fit.n_treated[k] = cells.n[used & treated].sum()
         fit.n_comparison[k] = cells.n[used & ~treated].sum()
         if fit.reason[k]:
@@ -127,18 +126,33 @@ def _fit_cohort(fit: _Fit, cells: Cells, labels: pd.DataFrame, g: int, compariso
 
 
 def _fit_group(fit: _Fit, cells: Cells, used, treated, ks: list[int], contrast: np.ndarray, method: Method) -> None:
-    x = np.column_stack([np.ones(int(used.sum())), cells.x[used]])
+    x, names = varying(cells.x[used], cells.names)
     try:
         got = two_by_two(method, x, treated[used], cells.weight[used], cells.sums[used] @ contrast)
     except CannotEstimate as reason:
-        fit.reason[ks] = str(reason)
+        fit.reason[ks] = reason.code + "".join(f" ({names[column]})" for column in reason.columns)
         return
     fit.estimate[ks] = got.estimate
     place = np.cumsum(used) - 1
     rows = np.flatnonzero(used[cells.cell])
     at = place[cells.cell[rows]]
     scores = got.alpha[at, None] * (cells.y[rows] @ contrast) + got.gamma[at] * cells.w[rows, None]
-    fit.scores[np.ix_(rows, ks)] = scores
+    fit.scores[np.ix_(rows, np.array(ks))] = scores
+
+
+def _treated(cells: Cells, g: int) -> np.ndarray:
+    """(C,) bool: cells of the units that cohort g is about."""
+    of_cohort = cells.cohort == g
+    return of_cohort if cells.risk_set is None else of_cohort & (cells.risk_set == g)
+
+
+def _shares(cells: Cells, cohorts: np.ndarray) -> tuple[pd.Series, np.ndarray]:
+    """Weighted share of each cohort among all units, and the scores of these shares."""
+    n = cells.n.sum()
+    members = [_treated(cells, g) for g in cohorts]
+    shares = pd.Series([cells.weight[member].sum() for member in members], index=cohorts) / n
+    rows = np.column_stack([np.where(member[cells.cell], cells.w, 0.0) for member in members])
+    return shares, (rows - np.outer(cells.one, shares)) / n
 
 
 def _layout(periods: np.ndarray, cohorts: np.ndarray, base: Base, anticipation: int) -> pd.DataFrame:
@@ -174,7 +188,7 @@ def _notes(labels: pd.DataFrame, early: int) -> tuple[str, ...]:
     if early:
         notes.append(f"{early} units treated within anticipation of the first period are left out.")
     missing = labels.loc[~labels["reason"].isin(["", "base period"]), "reason"].value_counts()
-    notes += [f"{count} of {len(labels)} (cohort, period) could not be estimated: {why}." for why, count in missing.items()]
+    notes += [f"{count} of {len(labels)} ATT(g, t) could not be estimated: {why}." for why, count in missing.items()]
     return tuple(notes)
 
 

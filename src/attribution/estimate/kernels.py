@@ -17,7 +17,11 @@ CAP = 1 - 1e-6  # propensities are capped here, and never from below
 
 
 class CannotEstimate(Exception):
-    """This one (cohort, period) has no estimate; the message is its reason code."""
+    """This one comparison has no estimate: why, and the columns of x that are to blame."""
+
+    def __init__(self, code: str, columns: np.ndarray | tuple[int, ...] = ()) -> None:
+        self.code, self.columns = code, columns
+        super().__init__(code)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,6 @@ def two_by_two(method: Method, x: np.ndarray, treated: np.ndarray, weight: np.nd
     ----------
     x : (C, p) covariates, first column 1. treated : (C,) bool. weight : (C,) sums of w. change : (C, k) sums of w dy.
     """
-    x = _varying(x)
     d = treated.astype(float)
     if x.shape[1] == 1:
         method = "reg"  # without covariates the three are one
@@ -76,22 +79,28 @@ def _regression(x, d, weight, change) -> TwoByTwo:
 def _outcome_regression(x, d, weight, change):
     """Least squares of the change on x among the comparison cells: coefficients (p, k), and a solver with its Gram."""
     gram = (x * (weight * (1 - d))[:, None]).T @ x
-    if np.linalg.matrix_rank(gram, hermitian=True, tol=1e-10 * np.abs(np.diag(gram)).max()) < len(gram):
-        raise CannotEstimate("collinear covariates among the comparison units")
+    _refuse_collinear(gram, "collinear covariates among the comparison units")
     return np.linalg.solve(gram, x.T @ ((1 - d)[:, None] * change)), lambda b: np.linalg.solve(gram, b)
 
 
-def _varying(x: np.ndarray) -> np.ndarray:
+def varying(x: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Intercept and the columns that vary here (a category absent from this comparison says nothing)."""
-    if x.shape[1] == 1:
-        return x
-    keep = np.ptp(x, axis=0) > 1e-12
-    keep[0] = True
-    return x[:, keep]
+    keep = np.ptp(x, axis=0) > 1e-12 if len(x) else np.zeros(len(names), bool)
+    kept = tuple(name for name, stays in zip(names, keep, strict=True) if stays)
+    return np.column_stack([np.ones(len(x)), x[:, keep]]), ("intercept", *kept)
+
+
+def _refuse_collinear(gram: np.ndarray, why: str) -> None:
+    """Raise, naming the columns that the columns before them already determine."""
+    left = np.abs(np.diag(np.linalg.qr(gram, mode="r")))
+    bad = np.flatnonzero(left <= 1e-10 * np.abs(np.diag(gram)).max())
+    if len(bad):
+        raise CannotEstimate(why, bad)
 
 
 def logit(x: np.ndarray, d: np.ndarray, weight: np.ndarray, iterations: int = 60) -> np.ndarray:
     """(C,) fitted probabilities of an unpenalised weighted logit (Newton with halving, to full convergence)."""
+    _refuse_collinear((x * weight[:, None]).T @ x, "collinear covariates in the propensity")
     share = (weight * d).sum() / weight.sum()
     beta = np.zeros(x.shape[1])
     beta[0] = np.log(share / (1 - share))
@@ -107,7 +116,7 @@ def logit(x: np.ndarray, d: np.ndarray, weight: np.ndarray, iterations: int = 60
         try:
             step = np.linalg.solve(information, x.T @ (weight * (d - p)))
         except np.linalg.LinAlgError as error:
-            raise CannotEstimate("collinear covariates in the propensity") from error
+            raise CannotEstimate("no overlap: covariates separate the treated from the comparison units") from error
         while (new := likelihood(beta + step)) < now - 1e-9 * abs(now) and np.abs(step).max() > 1e-12:
             step = step / 2
         beta, gain, now = beta + step, new - now, new
