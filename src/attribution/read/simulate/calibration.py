@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from .parameters import CKW, DARES, INSEE, MISSION, Parameters
+from .parameters import CKW, DARES, DESIGN, INSEE, MISSION, SIGNALS, Parameters
 
 COUNTED = ["new_job", "job_change", "promotion", "business"]
 
@@ -32,12 +32,13 @@ def calibrate(tables: Mapping[str, pd.DataFrame], people: pd.DataFrame, p: Param
     ]
     done = enrolled[(enrolled["tier"] != "free") & (enrolled["status"] != "active")]
     early = done["start"].dt.year < 2023
-    graduated = done["status"] == "graduated"
     middle = ~early & (done["start"] < "2024-10-01")  # later starts are still running unless they dropped out
+    graduated = done["status"] == "graduated"
+    title = "graduation in expected time, starts"
     rows += [
-        ("graduation in expected time, starts to 2022", p.graduation_before_2023, graduated[early].mean(), 0.03, "share", MISSION),
-        ("graduation in expected time, starts from 2023", p.graduation_since_2023, graduated[middle].mean(), 0.03, "share", MISSION),
-    ]  # fmt: skip
+        (f"{title} to 2022", p.graduation_before_2023, graduated[early].mean(), 0.03, "share", MISSION),
+        (f"{title} from 2023", p.graduation_since_2023, graduated[middle].mean(), 0.03, "share", MISSION),
+    ]
     if "learners_sensitive" in tables:
         rows += _surveys_and_signals(tables, p)
     columns = ["figure", "target", "simulated", "tolerance", "unit", "source"]
@@ -69,13 +70,15 @@ def _surveys_and_signals(tables: Mapping[str, pd.DataFrame], p: Parameters) -> l
     invites = tables["survey_invites"]
     answered = invites["responded_on"].notna()
     wave = invites["arm"] == "learner"
+    inside, outside = _capture(tables, events, "learner"), _capture(tables, events, "comparison")
+    of_free = claimed["person_id"].isin(free).mean()
     return [
-        ("starters in a priority public", p.priority_share, priority.mean(), 0.20, "share", MISSION),
-        ("free learners' part of the claimed count", 0.92, claimed["person_id"].isin(free).mean(), 0.05, "share", "project brief: over 90 %"),
-        ("signal capture, learner arm", p.capture_inside, _capture(tables, events, "learner"), 0.04, "share", "project brief"),
-        ("signal capture, comparison arm", p.capture_outside, _capture(tables, events, "comparison"), 0.04, "share", "project brief"),
-        ("survey response, learners", 0.5, answered[wave].mean(), 0.12, "share", "chosen for the simulation"),
-    ]  # fmt: skip
+        ("starters in a priority public, at least", p.priority_share, priority.mean(), 0.20, "share", MISSION),
+        ("free learners' part of the claimed count", 0.92, of_free, 0.05, "share", "project brief: over 90 %"),
+        ("signal capture, learner arm", p.capture_inside, inside, 0.04, "share", SIGNALS),
+        ("signal capture, comparison arm", p.capture_outside, outside, 0.04, "share", SIGNALS),
+        ("survey response, learners", 0.5, answered[wave].mean(), 0.12, "share", DESIGN),
+    ]
 
 
 def _capture(tables: Mapping[str, pd.DataFrame], events: pd.DataFrame, arm: str) -> float:

@@ -99,8 +99,8 @@ def draw_applicants(rng: np.random.Generator, n: int, p: Parameters, variant: st
     return Applicants(
         month=month, age=age, female=female, education=education, partnered=partnered, other_adults=other_adults,
         children_u14=children, test_score=test, apprentice=apprentice, jobless=jobless, unemp_months=unemp_months,
-        employability=eta, part_time=part_time, partner_income=np.where(partnered, partner, 0.0), wage=wage, shock=shock,
-        noise=noise, history=history, latent_starts=starts, latent_close=close, latent_reason=reason,
+        employability=eta, part_time=part_time, partner_income=np.where(partnered, partner, 0.0), wage=wage,
+        shock=shock, noise=noise, history=history, latent_starts=starts, latent_close=close, latent_reason=reason,
         u_find=rng.random((n, LAST_MONTH)), u_lose=rng.random((n, LAST_MONTH)), u_kept=rng.random(n),
     )  # fmt: skip
 

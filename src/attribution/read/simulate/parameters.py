@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ...errors import DataError
 
@@ -24,7 +26,7 @@ VARIANTS = {
 }
 
 
-def _figure(value: float, unit: str, source: str) -> float:
+def _figure(value: float, unit: str, source: str) -> Any:
     return field(default=value, metadata={"unit": unit, "source": source})
 
 
@@ -44,7 +46,9 @@ class Parameters:
     start_rate: float = _figure(0.29, "share of applicants", MISSION + " 2022, orientation rate")
     start_rate_2023: float = _figure(0.09, "share of applicants", MISSION + " 2023, orientation rate")
     start_logit: float = _figure(-2.60, "log odds a month", "set so that start_rate holds")
-    start_logit_2023: float = _figure(-1.40, "added log odds, applications of 2023", "set so that start_rate_2023 holds")
+    start_logit_2023: float = _figure(
+        -1.40, "added log odds, applications of 2023", "set so that start_rate_2023 holds"
+    )
     start_logit_month: float = _figure(-0.04, "log odds per month since application", DESIGN)
     start_logit_age: float = _figure(-0.020, "log odds per year of age above 33", DESIGN)
     start_logit_female: float = _figure(0.20, "log odds", DESIGN)
@@ -64,7 +68,9 @@ class Parameters:
     find_female: float = _figure(-0.06, "log hazard", DESIGN)
     find_age: float = _figure(-0.012, "log hazard per year above 33", DESIGN)
     find_test: float = _figure(0.006, "log hazard per test point above 60", DESIGN)
-    find_duration: float = _figure(-0.28, "log hazard per log month jobless at application", "negative duration dependence")
+    find_duration: float = _figure(
+        -0.28, "log hazard per log month jobless at application", "negative duration dependence"
+    )
     find_season: float = _figure(0.12, "log hazard, amplitude over the year", DESIGN)
     find_shock: float = _figure(0.15, "log hazard per SD of the quarterly shock", DESIGN)
     lose_log_hazard: float = _figure(-3.75, "log of the monthly job-loss rate", "about 2.4 % a month; " + DESIGN)
@@ -74,15 +80,23 @@ class Parameters:
     lock_in_months: int = _figure(6, "months after the start", CKW)
     lock_in: float = _figure(-0.45, "log hazard ratio of finding a job while locked in", CKW)
     find_after: float = _figure(0.40, "log hazard ratio of finding a job afterwards", "set so that job_12_with holds")
-    find_after_low_education: float = _figure(0.15, "added, at most bac", "larger gains of the less qualified; " + DESIGN)
+    find_after_low_education: float = _figure(
+        0.15, "added, at most bac", "larger gains of the less qualified; " + DESIGN
+    )
     find_after_female: float = _figure(0.12, "added, women", "women-into-tech trials in Poland: +11 to +15 points")
-    lose_after: float = _figure(-0.15, "log hazard ratio of losing a job afterwards", CKW)
+    lose_after: float = _figure(-0.08, "log hazard ratio of losing a job afterwards", CKW)
     wage_after: float = _figure(0.02, "log points", "Per Scholas +16 % over 10 years, Job Corps +12 % in year 4")
     contract_months: int = _figure(12, "months", "usual French apprenticeship contract")
-    contract_wage_cents: int = _figure(138_000, "cents net a month", "net minimum wage 2024, due to apprentices of 26 and more")
-    contract_kept: float = _figure(0.38, "share in a regular job when the contract ends", "Dares InserJeunes, 6 months after")
+    contract_wage_cents: int = _figure(
+        138_000, "cents net a month", "net minimum wage 2024, due to apprentices of 26 and more"
+    )
+    contract_kept: float = _figure(
+        0.38, "share in a regular job when the contract ends", "Dares InserJeunes, 6 months after"
+    )
     # money
-    wage_median_cents: int = _figure(218_000, "cents net a month, bac, man of 33", "INSEE wages; set for equiv_employed")
+    wage_median_cents: int = _figure(
+        218_000, "cents net a month, bac, man of 33", "INSEE wages; set for equiv_employed"
+    )
     wage_education: float = _figure(0.07, "log points per level", "INSEE wages")
     wage_female: float = _figure(-0.06, "log points", "INSEE wages, hourly gap")
     wage_age: float = _figure(0.006, "log points a year", "INSEE wages")
@@ -108,7 +122,9 @@ class Parameters:
     response_outcome: float = _figure(0.9, "log odds when in a job", "answers linked to the outcome; " + DESIGN)
     response_learner: float = _figure(0.5, "log odds, arm learner", DESIGN)
     credit_learner: float = _figure(0.80, "share crediting the school, fully or partly", DESIGN)
-    free_event_rate: float = _figure(0.30, "share of free learners reporting an outcome", "over 90 % of the claimed count is free")
+    free_event_rate: float = _figure(
+        0.30, "share of free learners reporting an outcome", "over 90 % of the claimed count is free"
+    )
     free_credit: float = _figure(0.85, "share of those crediting the school", DESIGN)
     graduation_before_2023: float = _figure(0.41, "share graduating in expected time", MISSION + " 2022")
     graduation_since_2023: float = _figure(0.50, "share graduating in expected time", MISSION + " 2023")
@@ -120,7 +136,7 @@ class Parameters:
         return [dict(name=f.name, value=getattr(self, f.name), **f.metadata) for f in fields(self)]
 
 
-def parameters_for(variant: str, overrides: dict[str, float]) -> Parameters:
+def parameters_for(variant: str, overrides: Mapping[str, Any]) -> Parameters:
     """Return the figures of a variant with the caller's overrides.
 
     Raises

@@ -7,13 +7,15 @@ import pandas as pd
 
 from .lives import FIRST_MONTH, LAST_MONTH, NEVER, Applicants, Lives
 from .parameters import Parameters
-from .tables import DATA_UNTIL, REGIONS, People, dates, ids, programmes
+from .tables import DATA_UNTIL, REGIONS, People, blank, dates, ids, programmes
 
 COUNTED = ("new_job", "job_change", "promotion", "business")
 WAVES = (2022, 2023, 2024, 2025)
 
 
-def learners_sensitive(rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters) -> pd.DataFrame:
+def learners_sensitive(
+    rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters
+) -> pd.DataFrame:
     """Flags of those who were asked; a question left open is `undeclared`, never `no`."""
     total, n = len(who.person_id), len(a.month)
     asked = np.flatnonzero(np.concatenate([np.ones(n, bool), rng.random(total - n) < 0.3]))
@@ -27,7 +29,9 @@ def learners_sensitive(rng: np.random.Generator, who: People, a: Applicants, liv
     return pd.DataFrame(columns)
 
 
-def signals(rng: np.random.Generator, who: People, events: pd.DataFrame, lives: Lives, n: int, p: Parameters, when) -> pd.DataFrame:
+def signals(
+    rng: np.random.Generator, who: People, events: pd.DataFrame, lives: Lives, n: int, p: Parameters, when
+) -> pd.DataFrame:
     """Noisy sightings of outcomes: capture differs by arm and tier, and some sightings are false."""
     events = events[events["type"].isin(COUNTED)]
     position = pd.Series(np.arange(len(who.person_id)), index=who.person_id)
@@ -49,8 +53,9 @@ def signals(rng: np.random.Generator, who: People, events: pd.DataFrame, lives: 
     outside = np.array(["profile_scrape_consented", "job_board", "partner_feed"], dtype=object)
     pick = rng.integers(0, 3, len(rows))
     keep = observed <= DATA_UNTIL
+    from_product = inside & (rng.random(len(rows)) < 0.7)
     frame = pd.DataFrame({
-        "person_id": who.person_id[rows], "source": np.where(inside & (rng.random(len(rows)) < 0.7), product[pick], outside[pick]),
+        "person_id": who.person_id[rows], "source": np.where(from_product, product[pick], outside[pick]),
         "observed_on": dates(observed), "predicted_type": types, "score": score,
         "model_version": np.full(len(rows), "2024.1", dtype=object),
         "arm": np.where(inside, "learner", "comparison").astype(object),
@@ -67,7 +72,9 @@ def survey_waves() -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def survey_invites(rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters, when) -> pd.DataFrame:
+def survey_invites(
+    rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters, when
+) -> pd.DataFrame:
     """Yearly waves for those who applied (or enrolled free) the year before; people in a job answer more."""
     n, parts = len(a.month), []
     year = np.concatenate([a.month // 12, who.free_start[n:].astype("datetime64[Y]").astype(int) + 1970])
@@ -83,23 +90,26 @@ def survey_invites(rng: np.random.Generator, who: People, a: Applicants, lives: 
         logit = p.response_logit + p.response_outcome * job + p.response_learner * learner
         answered = rng.random(len(rows)) < 1 / (1 + np.exp(-logit))
         credit_draw = rng.random(len(rows))
-        credit = np.where(credit_draw < p.credit_learner * 0.6, "yes", np.where(credit_draw < p.credit_learner, "partly", "no"))
-        credit = np.where(answered & learner & job, credit, None)
+        credit = np.where(
+            credit_draw < p.credit_learner * 0.6, "yes", np.where(credit_draw < p.credit_learner, "partly", "no")
+        )
+        delay = rng.integers(0, 44, len(rows)).astype("timedelta64[D]")
+        answers_on = np.where(answered, opened + delay, np.datetime64("NaT"))
         wage = np.concatenate([a.wage, np.zeros(len(year) - n)])[rows]
+        pay = np.rint(wage * (0.9 + 0.2 * rng.random(len(rows))) / 5000)  # people round
         parts.append(pd.DataFrame({
             "wave_id": f"W{wave}", "person_id": who.person_id[rows],
             "arm": np.where(learner, "learner", "comparison").astype(object),
             "invited_on": dates(np.full(len(rows), opened)), "inclusion_prob": inclusion[rows],
             "stratum": np.where(applicant[rows], "applicant", "free").astype(object),
             "reminders": rng.integers(0, 4, len(rows)),
-            "responded_on": dates(np.where(answered, opened + rng.integers(0, 44, len(rows)).astype("timedelta64[D]"), np.datetime64("NaT"))),
+            "responded_on": dates(answers_on),
             "partial": answered & (rng.random(len(rows)) < 0.08),
             "employed": pd.arrays.IntegerArray(job.astype(np.int64), ~answered),
             "occurred_on": dates(np.full(len(rows), np.datetime64("NaT", "D"))),
-            "pay_cents": pd.arrays.IntegerArray(
-                np.rint(wage * (0.9 + 0.2 * rng.random(len(rows))) / 5000).astype(np.int64) * 5000, ~(answered & job & (wage > 0))),
+            "pay_cents": pd.arrays.IntegerArray(pay.astype(np.int64) * 5000, ~(answered & job & (wage > 0))),
             "household_income_band": _band(rng, answered),
-            "credit": credit.astype(object),
+            "credit": blank(credit, ~(answered & learner & job)),
         }))  # fmt: skip
     return pd.concat(parts, ignore_index=True).sort_values(["wave_id", "person_id"], kind="stable", ignore_index=True)
 
@@ -115,16 +125,18 @@ def _in_job(rng, rows, n, a: Applicants, lives: Lives, month: int) -> np.ndarray
 def _band(rng, answered: np.ndarray) -> np.ndarray:
     bands = np.array(["under_15k", "15k_25k", "25k_35k", "over_35k"], dtype=object)
     band = rng.choice(bands, len(answered), p=(0.3, 0.35, 0.2, 0.15))
-    return np.where(answered & (rng.random(len(answered)) < 0.7), band, None)
+    return blank(band, ~(answered & (rng.random(len(answered)) < 0.7)))
 
 
 def credit_events(rng: np.random.Generator, events: pd.DataFrame, invites: pd.DataFrame, p: Parameters) -> pd.DataFrame:
-    """Fill `self_credited`: survey answers for applicants, the in-product prompt for free learners; add a few corrections."""
+    """Fill `self_credited` from survey answers (applicants) and the in-product prompt (free); add a few corrections."""
     events = events.copy()
     draw = rng.random(len(events))
     credited = events["self_credited"].to_numpy(dtype=object, copy=True)
     prompt = (events["source_id"] == "in_product").to_numpy()
-    credited[prompt] = np.where(draw < 0.6 * p.free_credit, "yes", np.where(draw < p.free_credit, "partly", "no"))[prompt]
+    credited[prompt] = np.where(draw < 0.6 * p.free_credit, "yes", np.where(draw < p.free_credit, "partly", "no"))[
+        prompt
+    ]
     answers = invites[invites["credit"].notna()].sort_values("responded_on", kind="stable").drop_duplicates("person_id")
     answers = answers.set_index("person_id")
     said = events["person_id"].map(answers["credit"])
@@ -172,18 +184,19 @@ def labour_market(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def definitions() -> pd.DataFrame:
-    return pd.DataFrame([
-        dict(def_id="career_outcome", version="1.0", valid_from=np.datetime64("2021-01-01", "s"), change_note="four kinds within a year"),
-        dict(def_id="career_outcome", version="1.1", valid_from=np.datetime64("2024-01-01", "s"),
-             change_note="programme-embedded contracts reported apart"),
-        dict(def_id="household_income", version="1.0", valid_from=np.datetime64("2024-01-01", "s"), change_note="net of benefits, a quarter"),
-    ])  # fmt: skip
+    rows = [
+        ("career_outcome", "1.0", "2021-01-01", "four kinds within a year"),
+        ("career_outcome", "1.1", "2024-01-01", "programme-embedded contracts reported apart"),
+        ("household_income", "1.0", "2024-01-01", "after benefits and tax, a quarter"),
+    ]
+    frame = pd.DataFrame(rows, columns=["def_id", "version", "valid_from", "change_note"])
+    return frame.assign(valid_from=dates(frame["valid_from"].to_numpy(dtype="datetime64[D]")))
 
 
 def objectives() -> pd.DataFrame:
     rows = [
         ("O1", "art. 2, al. 1", "career outcomes within a year", "persons", "from_start", 12_000, 2025, "impact"),
-        ("O2", "art. 2, al. 1", "job placement at 12 months, paid programmes", "percent", "from_start", 60, 2025, "impact"),
+        ("O2", "art. 2, al. 1", "in a job at 12 months, paid programmes", "percent", "from_start", 60, 2025, "impact"),
         ("O3", "art. 2, al. 2", "students in a priority public", "percent", "calendar_year", 75, 2025, "admissions"),
         ("O4", "art. 2, al. 2", "graduation in expected time", "percent", "from_start", 50, 2025, "education"),
         ("O5", "art. 2, al. 3", "emissions per active learner", "kgco2e", "calendar_year", 12, 2025, "operations"),
@@ -199,11 +212,11 @@ def finance(enrolled: pd.DataFrame) -> pd.DataFrame:
     starts = table.groupby(["fiscal_year", "programme_id"]).size()
     by_funder = table[table["tier"] != "free"].groupby(["fiscal_year", "programme_id", "funder"]).size()
     rows = []
-    for (year, programme, funder), count in by_funder.items():
+    for year, programme, funder, count in by_funder.reset_index().itertuples(index=False, name=None):
         rows.append((int(year), programme, funder, "revenue", int(count * price[programme] * 0.9), "EUR", "invoiced"))
     share = {"direct_cost": 0.18, "mentor_cost": 0.26, "marketing_cost": 0.14, "marketing_women_cost": 0.02,
              "scholarships": 0.03, "guarantee_refunds": 0.015, "allocated_overhead": 0.25}  # fmt: skip
-    for (year, programme), count in starts.items():
+    for year, programme, count in starts.reset_index().itertuples(index=False, name=None):
         base = float(price[programme]) or 1_500.0  # a free learner costs about 15 euros
         for measure, part in share.items():
             if price[programme] == 0 and measure in {"mentor_cost", "scholarships", "guarantee_refunds"}:
@@ -227,7 +240,7 @@ def environment(enrolled: pd.DataFrame) -> pd.DataFrame:
         ("3", "business travel", 3.0, "km", 0.110, "measured", "ADEME Base Empreinte"),
         ("3", "learner equipment", 0.004, "laptop", 156.0, "proxy", "ADEME Base Empreinte"),
     ]
-    for year, count in starts.items():
+    for year, count in zip(starts.index.tolist(), starts.tolist(), strict=True):
         for scope, category, activity, unit, factor, quality, source in lines:
             value = round(float(count) * activity, 3)
             rows.append(dict(fiscal_year=int(year), programme_id="all", scope=scope, category=category,
@@ -246,5 +259,3 @@ def company_kpis(money: pd.DataFrame) -> pd.DataFrame:
         "employee_satisfaction": [72.0, 70.0, 74.0, 76.0, 77.0][: len(years)],
         "headcount": [310, 350, 330, 300, 290][: len(years)],
     })  # fmt: skip
-
-

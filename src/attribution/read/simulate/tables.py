@@ -8,16 +8,27 @@ import numpy as np
 import pandas as pd
 
 from .lives import (
-    EDUCATION, FIRST_MONTH, FIRST_QUARTER, LAST_MONTH, LAST_QUARTER, NEVER, Applicants, Lives, equivalence_units, quarters,
+    EDUCATION,
+    FIRST_MONTH,
+    FIRST_QUARTER,
+    LAST_MONTH,
+    LAST_QUARTER,
+    NEVER,
+    Applicants,
+    Lives,
+    equivalence_units,
+    quarters,
 )  # fmt: skip
 from .parameters import Parameters
 
 DATA_UNTIL = np.datetime64("2025-12-31")
 LAST_OBSERVED_MONTH = 2025 * 12 + 11
 REGIONS = np.array([
-    "FR-IDF", "FR-ARA", "FR-NAQ", "FR-OCC", "FR-HDF", "FR-PAC", "FR-GES", "FR-PDL", "FR-BRE", "FR-NOR", "FR-BFC", "FR-CVL", "FR-COR",
+    "FR-IDF", "FR-ARA", "FR-NAQ", "FR-OCC", "FR-HDF", "FR-PAC", "FR-GES", "FR-PDL", "FR-BRE", "FR-NOR", "FR-BFC",
+    "FR-CVL", "FR-COR",
 ])  # fmt: skip
 REGION_SHARES = np.array([19, 12, 9, 9, 9, 8, 8, 6, 5, 5, 4, 4, 2]) / 100
+STATUSES = ("jobseeker", "employed", "student", "inactive", "self_employed", "unknown")  # of free learners, at entry
 SCHOOL_EMPLOYER = "E00001"
 _PROGRAMMES = [
     # id, name, track, level, months, list price in euros, apprenticeship
@@ -61,6 +72,13 @@ def day(month: np.ndarray, day_of_month: np.ndarray) -> np.ndarray:
     return first + (np.asarray(day_of_month) - 1).astype("timedelta64[D]")
 
 
+def blank(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Text with nothing where told."""
+    out = values.astype(object)
+    out[where] = None
+    return out
+
+
 def job_day(row: np.ndarray, month: np.ndarray) -> np.ndarray:
     """Day 15..28 on which a person's event of a month happens; the decision "found a job" carries the same date."""
     return 15 + (row * 7 + month * 5) % 14
@@ -79,15 +97,17 @@ def describe(rng: np.random.Generator, a: Applicants, free: int, extra: dict) ->
     education = np.concatenate([a.education, rng.choice(6, free, p=(0.06, 0.12, 0.25, 0.18, 0.22, 0.17))])
     status = np.concatenate([
         np.where(a.jobless, "jobseeker", "employed").astype(object),
-        rng.choice(np.array(["jobseeker", "employed", "student", "inactive", "self_employed", "unknown"], dtype=object), free,
-                   p=(0.24, 0.38, 0.22, 0.05, 0.06, 0.05)),
+        rng.choice(np.array(STATUSES, dtype=object), free, p=(0.24, 0.38, 0.22, 0.05, 0.06, 0.05)),
     ])  # fmt: skip
-    sex = np.concatenate([
-        np.where(a.female, "F", "M").astype(object),
-        rng.choice(np.array(["F", "M", "X", "unknown"], dtype=object), free, p=(0.44, 0.47, 0.01, 0.08)),
-    ])
+    sex = np.concatenate(
+        [
+            np.where(a.female, "F", "M").astype(object),
+            rng.choice(np.array(["F", "M", "X", "unknown"], dtype=object), free, p=(0.44, 0.47, 0.01, 0.08)),
+        ]
+    )
     seen = extra["applied_on"] - rng.integers(0, 60, n).astype("timedelta64[D]")
     paid, apprentice = PAID[rng.integers(0, len(PAID), n)], APPRENTICE[rng.integers(0, len(APPRENTICE), n)]
+    programme = np.concatenate([np.where(a.apprentice, apprentice, paid), FREE[rng.integers(0, len(FREE), free)]])
     return People(
         person_id=ids("L", rng.permutation(n + free) + 1),
         region=rng.choice(REGIONS, n + free, p=REGION_SHARES).astype(object),
@@ -96,14 +116,15 @@ def describe(rng: np.random.Generator, a: Applicants, free: int, extra: dict) ->
         first_seen=np.concatenate([seen, free_start]),
         free_start=np.concatenate([np.full(n, np.datetime64("NaT"), dtype="datetime64[D]"), free_start]),
         status=status,
-        programme=np.concatenate([np.where(a.apprentice, apprentice, paid), FREE[rng.integers(0, len(FREE), free)]]).astype(object),
+        programme=programme.astype(object),
     )  # fmt: skip
 
 
 def programmes() -> pd.DataFrame:
     rows = [
         dict(programme_id=key, name=name, track=track, level=level, months=months, list_price_cents=100 * price,
-             currency="EUR", country="FR", is_apprenticeship=apprentice, rncp_code=None if price == 0 else f"RNCP3{key[1:]}00",
+             currency="EUR", country="FR", is_apprenticeship=apprentice,
+             rncp_code=None if price == 0 else f"RNCP3{key[1:]}00",
              valid_from=np.datetime64("2020-01-01", "s"), valid_to=np.datetime64("NaT", "s"))
         for key, name, track, level, months, price, apprentice in _PROGRAMMES
     ]  # fmt: skip
@@ -144,7 +165,7 @@ def applications(who: People, a: Applicants, lives: Lives, when: dict) -> pd.Dat
         {"": "started", "rejected": "rejected", "no_funding": "admitted", "withdrew": "withdrew",
          "elsewhere": "withdrew", "found_job": "no_show"}
     ).to_numpy(dtype=object)  # fmt: skip
-    reason = np.where(lives.reason == "", None, lives.reason.astype(object))
+    reason = blank(lives.reason, lives.reason == "")
     return pd.DataFrame({
         "application_id": ids("A", np.arange(1, n + 1)),
         "person_id": who.person_id[:n],
@@ -159,9 +180,11 @@ def applications(who: People, a: Applicants, lives: Lives, when: dict) -> pd.Dat
     })  # fmt: skip
 
 
-def enrolments(rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters, when: dict) -> pd.DataFrame:
+def enrolments(
+    rng: np.random.Generator, who: People, a: Applicants, lives: Lives, p: Parameters, when: dict
+) -> pd.DataFrame:
     rows = np.flatnonzero(lives.start < NEVER)
-    n, free_rows = len(a.month), np.flatnonzero(~np.isnat(who.free_start))
+    free_rows = np.flatnonzero(~np.isnat(who.free_start))
     start, apprentice = when["started_on"][rows], a.apprentice[rows]
     months = np.where(apprentice, 12, 8)
     year = start.astype("datetime64[Y]").astype(int) + 1970
@@ -169,7 +192,9 @@ def enrolments(rng: np.random.Generator, who: People, a: Applicants, lives: Live
     draw = rng.random(len(rows))
     rest = (draw - share) / (1 - share)  # uniform among those who do not graduate in expected time
     status = np.select([draw < share, rest < 0.66, rest < 0.92], ["graduated", "dropped", "transferred"], "refunded")
-    length = np.where(status == "graduated", 30 * months, (30 * months * (0.2 + 0.8 * rng.random(len(rows)))).astype(int))
+    length = np.where(
+        status == "graduated", 30 * months, (30 * months * (0.2 + 0.8 * rng.random(len(rows)))).astype(int)
+    )
     end = start + length.astype("timedelta64[D]")
     running = end > DATA_UNTIL
     status = np.where(running, "active", status).astype(object)
@@ -177,7 +202,9 @@ def enrolments(rng: np.random.Generator, who: People, a: Applicants, lives: Live
     funders = np.array(["france_travail", "region", "cpf", "self", "employer", "scholarship"], dtype=object)
     funder = np.where(apprentice, "opco", rng.choice(funders, len(rows), p=(0.38, 0.14, 0.27, 0.12, 0.05, 0.04)))
     jobless = a.jobless[rows]
-    intent = np.where(jobless, "new_job", rng.choice(np.array(["change", "promotion", "business"], dtype=object), len(rows)))
+    intent = np.where(
+        jobless, "new_job", rng.choice(np.array(["change", "promotion", "business"], dtype=object), len(rows))
+    )
     k = len(free_rows)
     free_start = who.free_start[free_rows]
     free_end = free_start + rng.integers(7, 90, k).astype("timedelta64[D]")
@@ -261,7 +288,7 @@ def outcome_events(rng: np.random.Generator, who: People, a: Applicants, lives: 
         person, column = np.nonzero(hit)
         parts.append(pd.DataFrame({"row": person, "month": months[person, column], "type": kind}))
     frame = pd.concat([*parts, _free_events(rng, who, n, p)], ignore_index=True)
-    return _complete_events(rng, frame, who, a, lives)
+    return _complete_events(rng, frame, who, a, lives, p)
 
 
 def _free_events(rng, who: People, n: int, p: Parameters) -> pd.DataFrame:
@@ -279,7 +306,7 @@ def _free_events(rng, who: People, n: int, p: Parameters) -> pd.DataFrame:
     return pd.DataFrame({"row": rows[keep], "month": month[keep], "type": kind[keep]})
 
 
-def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, lives: Lives) -> pd.DataFrame:
+def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, lives: Lives, p: Parameters) -> pd.DataFrame:
     n = len(a.month)
     frame = frame.sort_values(["row", "month", "type"], kind="stable", ignore_index=True)
     total = len(frame)
@@ -292,30 +319,34 @@ def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, lives
     recorded = np.minimum(occurred + rng.integers(5, 60, total).astype("timedelta64[D]"), DATA_UNTIL)
     contracts = np.array(["permanent", "fixed_ge6m", "fixed_lt6m", "agency"], dtype=object)
     contract = rng.choice(contracts, total, p=(0.48, 0.24, 0.18, 0.10))
-    contract = np.where(embedded, "apprentice", np.where(kind == "business", "freelance", np.where(working, contract, "unknown")))
+    contract = np.where(
+        embedded, "apprentice", np.where(kind == "business", "freelance", np.where(working, contract, "unknown"))
+    )
     begun = np.concatenate([lives.start, np.full(len(who.person_id) - n, NEVER)])[row]
     applied = np.concatenate([a.month, np.zeros(len(who.person_id) - n, dtype=np.int64)])[row]
     after = (begun < NEVER) & (month >= applied + begun)
     school = (kind == "new_job") & after & (rng.random(total) < 0.004)  # hired by the school: reported apart
-    wage = np.concatenate([a.wage / 0.78, np.zeros(len(who.person_id) - n)])
-    pay = np.where(embedded, 125_000, wage[row])
+    others = len(who.person_id) - n
+    wage = np.concatenate([a.wage / p.net_to_gross, np.zeros(others)])
+    part_time = np.concatenate([a.part_time, np.zeros(others, dtype=bool)])[row]
+    pay = np.where(embedded, p.contract_wage_cents / p.net_to_gross, wage[row])
     shown = working & ~free
     field = rng.choice(np.array(["yes", "no", "unknown"], dtype=object), total, p=(0.5, 0.35, 0.15))
     employers = np.char.mod("E%05d", rng.integers(2, 4000, total)).astype(object)
-    out = pd.DataFrame({
+    return pd.DataFrame({
         "event_id": ids("V", np.arange(1, total + 1)),
         "person_id": who.person_id[row],
         "type": kind,
         "occurred_on": dates(occurred),
         "date_precision": np.where(free, "quarter", np.where(embedded, "day", "month")).astype(object),
         "contract": contract.astype(object),
-        "hours_pct": np.where(shown, np.where(np.concatenate([a.part_time, np.zeros(len(who.person_id) - n, bool)])[row], 75.0, 100.0), np.nan),
+        "hours_pct": np.where(shown, np.where(part_time, 75.0, 100.0), np.nan),
         "in_field": np.where(embedded, "yes", field).astype(object),
-        "employer_id": np.where(school, SCHOOL_EMPLOYER, np.where(shown, employers, None)),
+        "employer_id": blank(np.where(school, SCHOOL_EMPLOYER, employers), ~shown),
         "is_school_employer": school,
         "programme_embedded": embedded | school,
-        "base_pay_cents": pd.array(np.where(shown, np.rint(pay), 0).astype(np.int64), dtype="Int64"),
-        "pay_period": np.where(shown, "month", None),
+        "base_pay_cents": pd.arrays.IntegerArray(np.where(shown, np.rint(pay), 0).astype(np.int64), ~shown),
+        "pay_period": blank(np.full(total, "month"), ~shown),
         "currency": np.full(total, "EUR", dtype=object),
         "cirr_code": _cirr(kind, contract),
         "self_credited": np.full(total, "not_asked", dtype=object),
@@ -324,12 +355,10 @@ def _complete_events(rng, frame: pd.DataFrame, who: People, a: Applicants, lives
         "recorded_on": dates(recorded),
         "supersedes": pd.array([pd.NA] * total, dtype="string"),
     })  # fmt: skip
-    out.loc[~shown, "base_pay_cents"] = pd.NA
-    return out
 
 
 def _cirr(kind: np.ndarray, contract: np.ndarray) -> np.ndarray:
-    # Council on Integrity in Results Reporting: 1A full-time, 1B fixed term, 1C apprenticeship or internship, 1D own business
+    # Council on Integrity in Results Reporting: 1A permanent, 1B fixed term, 1C in training, 1D own business
     return np.select(
         [np.isin(kind, ["apprenticeship", "internship"]), kind == "business", contract == "permanent"],
         ["1C", "1D", "1A"], "1B",

@@ -17,8 +17,8 @@ LANDMARK_MONTHS = 6
 def people_frame(person_id: np.ndarray, a: Applicants, lives: Lives, p: Parameters) -> pd.DataFrame:
     """Return one row per starter: outcomes by quarter since the start under "start now" (1) and "not yet" (0).
 
-    `employed1_q4`: in a job (regular or apprenticeship contract) in the last month of the fourth quarter after the quarter
-    of the start, exactly as in income_panel; `regular`: the same without the contract; `income`: household net, cents a quarter.
+    `employed1_q4`: in a job (regular or apprenticeship contract) in the last month of the fourth quarter after the
+    quarter of the start, as in income_panel; `regular`: without the contract; `income`: household net, cents a quarter.
     `placed1_m12`: in a regular job 12 full months after the start month.
     """
     rows, starters, blocked = not_yet(a, lives, p)
@@ -61,7 +61,9 @@ def effects(people: pd.DataFrame) -> dict[str, object]:
 
 
 def _potential(people: pd.DataFrame) -> tuple[dict[str, int], np.ndarray]:
-    names = [name for name in people.columns if name.rsplit("_", 1)[0][:-1] in ("employed", "regular", "income", "placed")]
+    names = [
+        name for name in people.columns if name.rsplit("_", 1)[0][:-1] in ("employed", "regular", "income", "placed")
+    ]
     return {name: i for i, name in enumerate(names)}, people[names].to_numpy(dtype=float)
 
 
@@ -100,7 +102,7 @@ def truth(people: pd.DataFrame, naive: dict) -> dict[str, object]:
     low = people["education"].isin(["none", "cap_bep", "bac"]).to_numpy()
     years: dict[str, object] = {}
     for study_year in STUDY_YEARS:
-        tiers: dict[str, object] = {}
+        tiers: dict[str, dict[str, object]] = {}
         for name in ("paid", "apprenticeship"):
             mine = (year == study_year - 1) & (tier == name) & jobless
             groups = {
@@ -122,7 +124,8 @@ def naive_answers(a: Applicants, lives: Lives, p: Parameters) -> dict:
 
     starters_minus_never_12m: in a job 12 months after *application*, starters of the year before the study year against
     never-starters who applied in it: who finds a job before the start never starts, and months before the start count.
-    income_did_last_quarter_cents: change of household income from the last quarter before date zero (start; application) to the fourth after.
+    income_did_last_quarter_cents: change of household income from the last quarter before date zero (start;
+    application) to the fourth after.
     """
     q = quarters(a, lives, p)
     started = lives.start < NEVER
@@ -131,7 +134,7 @@ def naive_answers(a: Applicants, lives: Lives, p: Parameters) -> dict:
     first = np.where(started, (np.where(started, lives.start, 0) + a.offset) // 3, 0) - FIRST_QUARTER
     change = q["household"][row, first + 4] - q["household"][row, first - 1]
     zero_year = (a.month + np.where(started, lives.start, 0)) // 12
-    out = {}
+    out: dict[tuple[int, str], dict[str, float]] = {}
     for year in STUDY_YEARS:
         for tier, apprentice in (("paid", False), ("apprenticeship", True)):
             base = a.jobless & (a.apprentice == apprentice) & (zero_year == year - 1)
