@@ -4,8 +4,9 @@ Each figure states its question or answer as title, its unit and numbers below, 
 them opens a window, reads a file or changes its input. Frames are documented at each function.
 """
 
+from .curves import rates
 from .designs import flow, love, overlap, reach
-from .effects import bracket, estimates, event_study, rates
+from .effects import bracket, estimates, event_study
 from .headline import waterfall
 from .theme import save
 

@@ -54,12 +54,16 @@ def style() -> Iterator[None]:
 
 
 def drawn(function: F) -> F:
-    """Run a figure function under the house settings."""
+    """Run a figure function under the house settings, and fix its layout."""
 
     @wraps(function)
     def inside(*args: Any, **kwargs: Any) -> Any:
         with style():
-            return function(*args, **kwargs)
+            figure = function(*args, **kwargs)
+            # the layout is solved once and kept: solved again at each saving, it would move by a hair each time
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
 
     return cast(F, inside)
 
