@@ -23,8 +23,12 @@ _WHERE = {
     "estimate.aggregate": ["aggregate"],
     "findings.finding": ["Finding", "Findings"],
     "findings.bridge": ["Bridge", "bridge"],
+    "findings.comparison": ["Comparison", "compare", "compare_all", "why_no_placement"],
+    "cohorts.reach": ["reach"],
+    "stress.placebo": ["placebo_outcome", "pre_period"],
+    "stress.refute": ["adjustment_set", "placebo_treatment", "random_common_cause"],
     "findings.grade": ["grade"],
-    "findings.disclosure": ["protect"],
+    "findings.disclosure": ["protect", "protect_table"],
     "results": ["Balance", "Check", "Design", "Effects"],
     "errors": ["AttributionError", "DataError", "DesignError", "EstimationError"],
 }

@@ -34,10 +34,12 @@ class AttributionError(ValueError):
         where = ".".join(part for part in (table, column) if part)
         examples = f" (for example {', '.join(str(key) for key in self.keys)})" if self.keys else ""
         number = f" [{count:,}]" if count is not None else ""
-        super().__init__(f"{where + ': ' if where else ''}required: {required}; found: {found}{number}{examples}; {mend}")
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}required: {required}; found: {found}{number}{examples}; {mend}")
 
     def __reduce__(self):  # keeps the clauses when the error crosses a process boundary
-        return _rebuild, (type(self), self.required, self.found, self.mend, self.table, self.column, self.count, self.keys)
+        clauses = (self.required, self.found, self.mend)
+        return _rebuild, (type(self), *clauses, self.table, self.column, self.count, self.keys)
 
 
 def _rebuild(kind, required, found, mend, table, column, count, keys):

@@ -94,7 +94,7 @@ def fieller(
 
 
 def wald(estimate: np.ndarray, cov: np.ndarray) -> tuple[float, int, float]:
-    """Joint Wald test that all estimates are zero: (statistic, degrees of freedom, p-value); rank-deficient V allowed."""
+    """Joint Wald test that all estimates are zero: (statistic, degrees of freedom, p-value); V may lack full rank."""
     estimate = np.asarray(estimate, float)
     rank = int(np.linalg.matrix_rank(cov))
     statistic = float(estimate @ np.linalg.pinv(cov, hermitian=True) @ estimate)

@@ -205,8 +205,10 @@ class Design(Result):
     def tidy(self) -> pd.DataFrame:
         """Sample sizes: one row each for all, matched, effective, unmatched, discarded; columns treated, comparison."""
         t = self.treated
-        rows = {"all": np.ones(len(t), bool), "matched": self.matched, "unmatched": self.unmatched, "discarded": self.discarded}
-        table = pd.DataFrame({k: {"treated": int(v[t].sum()), "comparison": int(v[~t].sum())} for k, v in rows.items()}).T
+        rows = {"all": np.ones(len(t), bool), "matched": self.matched,
+                "unmatched": self.unmatched, "discarded": self.discarded}  # fmt: skip
+        counts = {name: {"treated": int(rows[name][t].sum()), "comparison": int(rows[name][~t].sum())} for name in rows}
+        table = pd.DataFrame(counts).T.astype(float)
         table.loc["effective"] = self.ess
         return table.rename_axis("sample").reset_index()
 
@@ -228,9 +230,9 @@ class Balance(Result):
 
     @property
     def worst_smd(self) -> float:
-        """Largest absolute standardised mean difference after the design."""
-        after = self.table.loc[self.table["sample"] == "after", "smd"].abs()
-        return float(after.max())
+        """Largest absolute standardised mean difference of a covariate after the design."""
+        after = self.table[(self.table["sample"] == "after") & (self.table["covariate"] != "distance")]
+        return float(after["smd"].abs().max())
 
     def summary(self) -> str:
         wide = self.table.pivot(index="covariate", columns="sample", values="smd")[["before", "after"]]

@@ -86,16 +86,19 @@ def _variance(x: np.ndarray, w: np.ndarray, mean: float) -> float:
     return float(w @ (x - mean) ** 2 / (1 - (w**2).sum())) if (w**2).sum() < 1 else float("nan")
 
 
-def overlap(design: Design, *, least_covered: float = 0.5, worst_smd: float = 0.25) -> Check:
+def overlap(
+    design: Design, *, least_covered: float = 0.75, good_smd: float = 0.1, worst_smd: float = 0.25
+) -> Check:
     """Do treated units have comparable comparison units at all?
 
-    Failed when less than `least_covered` of the treated are covered, or a covariate still differs by more than
-    `worst_smd` standard deviations after the design. Passed otherwise: both are facts of the design, no test. The other
+    Failed when less than `least_covered` of the treated are covered (what is left no longer speaks for the group asked
+    about), or a covariate still differs by more than `worst_smd` standard deviations after the design. Passed when none
+    differs by more than `good_smd`. Between the two: not answered. These are facts of the design, no test; the other
     quantities (range, AUC, effective sample size) are shown and decide nothing.
 
     Parameters
     ----------
-    least_covered : share in [0, 1]. worst_smd : SDs of the treated (0.25: Rubin 2001; Imbens & Rubin 2015, ch. 14).
+    least_covered : share in [0, 1]. good_smd, worst_smd : SDs of the treated (0.1: Stuart 2010; 0.25: Rubin 2001).
     """
     t = design.treated
     after = balance(design).table.query("sample == 'after' and covariate != 'distance'")
@@ -121,7 +124,8 @@ def overlap(design: Design, *, least_covered: float = 0.5, worst_smd: float = 0.
         failed.append(f"{where} still differs by {largest:.2f} SD (at most {worst_smd} is allowed)")
     good = (f"{covered:.0%} of the treated have a partner and no covariate differs by more than "
             f"{largest:.2f} SD")  # fmt: skip
+    passed = False if failed else True if abs(float(worst["smd"])) <= good_smd else None
     return Check(
         name="overlap", question="Do the treated have comparable units to be compared with?", statistic=covered,
-        std_error=None, threshold=least_covered, passed=not failed, text=("; ".join(failed) or good) + ".", table=table,
+        std_error=None, threshold=least_covered, passed=passed, text=("; ".join(failed) or good) + ".", table=table,
     )  # fmt: skip

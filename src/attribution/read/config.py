@@ -175,9 +175,11 @@ class Disclosure:
 
 @dataclass(frozen=True)
 class Graph:
-    """[graph]: the causal graph in DOT, for the refutations."""
+    """[graph]: the causal graph in DOT, and which of its nodes are treatment and outcome."""
 
     dot: str = _text("")
+    treatment: str = _text("")
+    outcome: str = _text("")
 
 
 @dataclass(frozen=True)

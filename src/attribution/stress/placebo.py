@@ -1,0 +1,110 @@
+"""Placebos: the same design code, asked about what happened before treatment, where the truth is zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..design.match import match
+from ..errors import DesignError, EstimationError
+from ..estimate.att import att
+from ..inference import wald
+from ..results import Check, Effects
+
+
+def placebo_outcome(
+    units: pd.DataFrame, treatment: str, *, outcome: str, covariates: Sequence[str], drop: Sequence[str] = (),
+    margin_sd: float = 0.25, level: float = 0.95, **options: Any,
+) -> Check:  # fmt: skip
+    """Effect of treatment on an outcome from before treatment, where the truth is exactly zero.
+
+    The whole design is refitted without `drop`, so the placebo outcome cannot be balanced by construction.
+    Failed: the `level` interval excludes zero and nothing had to be dropped. Passed: the interval of level
+    2*level - 1 lies inside plus or minus `margin_sd` standard deviations of the treated units' placebo outcome (two
+    one-sided tests, Hartman & Hidalgo 2018). Not answered (`passed=None`): between the two, or zero is excluded by a
+    design that had to drop covariates: either what was dropped matters, or something hidden does, and the data cannot
+    say which.
+
+    Parameters
+    ----------
+    units : one row a unit. treatment : its 0/1 column. outcome : a pre-treatment column of `units`.
+    covariates : the covariates of the headline design. drop : those to leave out, with all that reveal `outcome`.
+    margin_sd : equivalence margin in SDs of the outcome among the treated.
+    options : passed to `match` unchanged (distance, caliper_sd, exact, key, person, ...).
+
+    Raises
+    ------
+    DesignError : the placebo outcome is itself among the covariates that stay.
+    """
+    kept = [name for name in covariates if name not in set(drop)]
+    if outcome in kept:
+        raise DesignError(
+            "a placebo outcome outside the refitted design", f"{outcome!r} among the covariates",
+            f"add it (and whatever is derived from it) to placebo_drop, now {list(drop)}",
+        )  # fmt: skip
+    effect = att(match(units, treatment, covariates=kept, **options), outcome)
+    estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
+    spread = float(units.loc[units[treatment].astype(bool), outcome].std())
+    margin = margin_sd * spread
+    rejected = abs(estimate) > stats.norm.ppf(0.5 + level / 2) * std_error
+    passed = _equivalent(rejected, estimate, std_error, margin, level)
+    verdict = _verdict(passed, margin_sd)
+    if rejected and drop:
+        passed = None
+        verdict = f"differs from zero once {', '.join(drop)} are left out, so the full design rests on them"
+    name = outcome.replace("_", " ")
+    text = f"Placebo on {name}: {estimate:,.3g} (standard error {std_error:,.3g}) {verdict}."
+    return Check(
+        name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
+        statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
+    )  # fmt: skip
+
+
+def pre_period(effects: Effects, *, spread: float, margin_sd: float = 0.25, level: float = 0.95) -> Check:
+    """Effects of an event study before date zero, where the truth is zero.
+
+    Failed: a joint Wald test of all pre-period effects rejects at 1 - `level`. Passed: their average is shown to lie
+    within `margin_sd` standard deviations (two one-sided tests). Between the two: not answered.
+
+    Parameters
+    ----------
+    effects : by event time, from one base period; rows with event_time < 0 and a standard error are used.
+    spread : SD of the outcome among the treated in the base period, in the unit of the effects.
+    """
+    event_time = effects.labels["event_time"].to_numpy(dtype=float)
+    use = (event_time < 0) & np.isfinite(effects.std_error)
+    if not use.any():
+        raise EstimationError(
+            "at least one period before date zero besides the base", "none", "widen the window of [did] in study.toml"
+        )
+    statistic, df, p_value = wald(effects.estimate[use], effects.cov[np.ix_(use, use)])
+    mean = effects.combine(use / use.sum())
+    estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * spread
+    passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level)
+    text = (
+        f"Effects in {int(use.sum())} periods before date zero: on average {estimate:,.3g} (standard error "
+        f"{std_error:,.3g}); joint test p = {p_value:.2f} ({df} degrees of freedom): {_verdict(passed, margin_sd)}."
+    )
+    return Check(
+        name="pre-period effects", question="Did the two groups move together before date zero?", statistic=statistic,
+        std_error=std_error, threshold=margin, passed=passed, text=text, table=effects.tidy(level)[use],
+    )  # fmt: skip
+
+
+def _equivalent(rejected: bool, estimate: float, std_error: float, margin: float, level: float) -> bool | None:
+    """False if zero is rejected, True if the estimate is shown to be within the margin, None between the two."""
+    if rejected:
+        return False
+    return True if abs(estimate) + stats.norm.ppf(level) * std_error < margin else None
+
+
+def _verdict(passed: bool | None, margin_sd: float) -> str:
+    return {
+        False: "differs from zero: the design does not remove what was there before",
+        True: f"within {margin_sd} SD of zero",
+        None: f"neither different from zero nor shown to be within {margin_sd} SD of it",
+    }[passed]
