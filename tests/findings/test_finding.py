@@ -11,6 +11,7 @@ import pytest
 from attribution.errors import DataError, EstimationError
 from attribution.findings.finding import COLUMNS, Finding, Findings, read_findings
 from attribution.findings.grade import Grade
+from attribution.findings.words import say_estimate, say_interval, say_number
 from attribution.results import Effects
 
 
@@ -120,3 +121,20 @@ def test_files_are_stable(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
     assert (tmp_path / "a/tables/numbers.csv").read_text() == "x,n\n0.333333333333,1\n,2\n"
     assert json.loads((tmp_path / "a/findings/01_reach.json").read_text())["answer"] == "Words in a row."
+
+
+def test_numbers_are_told_as_people_say_them():
+    record = {
+        "status": "estimated",
+        "term": "att",
+        "unit": "share",
+        "estimate": 0.0523,
+        "conf_low": 0.021,
+        "conf_high": 0.083,
+    }
+    assert (say_estimate(record), say_interval(record)) == ("+5.2 points", "+2.1 to +8.3")
+    record |= {"unit": "EUR a quarter", "estimate": 1411.23, "conf_low": 10.46, "conf_high": 2712.7}
+    assert (say_estimate(record), say_interval(record)) == ("+1,411 EUR a quarter", "+10 to +2,713")
+    record |= {"unit": "share", "estimate": 0.48, "conf_low": 0.4, "conf_high": 0.5, "term": "counterfactual"}
+    assert (say_estimate(record), say_interval(record)) == ("48.0 %", "40.0 to 50.0")
+    assert say_number(4123, "people") == "4,123" and say_number(-0.0001, "EUR") == "0"

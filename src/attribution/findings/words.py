@@ -27,18 +27,28 @@ def human_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in table.columns if (table[name] != "").any()]]
 
 
-def say_number(value: Any, unit: str) -> str:
-    """A number for people: shares as percent, counts and money without decimals."""
+POINTS = ("points", "share points", "percentage points")
+AS_IT_STANDS = ("counterfactual", "observed", "claimed", "verified")  # levels, not differences: no plus sign
+
+
+def say_number(value: Any, unit: str, *, signed: bool = False, scale: float | None = None) -> str:
+    """A number for people: shares as percent, counts and money without decimals.
+
+    signed : a difference, so it carries its sign (and a share is told in points). scale : size that sets the number of
+    decimals, so that the ends of an interval match.
+    """
     if value is None or pd.isna(value):
         return ""
+    plus = "+" if signed else ""
     if unit == "share":
-        return f"{100 * value:.1f} %"
-    if unit in ("share points", "percentage points", "points"):
+        return f"{100 * value:{plus}.1f} {'points' if signed else '%'}"
+    if unit in POINTS:
         return f"{value:+.1f} points"
-    size = abs(value)
-    digits = 0 if size >= 100 or float(value).is_integer() else 1 if size >= 10 else 2 if size >= 0.1 else 3
-    text = f"{value:,.{digits}f}"
-    return "0" if text.strip("-0.,") == "" else text
+    size = abs(value if scale is None else scale)
+    whole = scale is None and float(value).is_integer()
+    digits = 0 if size >= 100 or whole else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    text = f"{value:{plus},.{digits}f}"
+    return "0" if text.strip("+-0.,") == "" else text
 
 
 def say_estimate(record: Mapping[str, Any]) -> str:
@@ -46,10 +56,8 @@ def say_estimate(record: Mapping[str, Any]) -> str:
     if record["status"] in ("not_estimable", "not_available", "suppressed"):
         return record["status"].replace("_", " ")
     unit = record["unit"]
-    if unit == "share" and record["status"] == "estimated" and record.get("term") != "counterfactual":
-        return f"{100 * record['estimate']:+.1f} points"
-    number = say_number(record["estimate"], unit)
-    return number if unit in ("share", "share points", "percentage points", "points") else f"{number} {unit}".strip()
+    number = say_number(record["estimate"], unit, signed=_signed(record))
+    return number if unit in ("share", *POINTS) else f"{number} {unit}".strip()
 
 
 def say_interval(record: Mapping[str, Any]) -> str:
@@ -57,8 +65,11 @@ def say_interval(record: Mapping[str, Any]) -> str:
     low, high = record["conf_low"], record["conf_high"]
     if pd.isna(low) or pd.isna(high):
         return ""
-    if record["unit"] == "share":
-        sign = "+" if record["status"] == "estimated" and record.get("term") != "counterfactual" else ""
-        return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
-    return f"{say_number(low, record['unit']).removesuffix(' points')} to " \
-           f"{say_number(high, record['unit']).removesuffix(' points')}"  # fmt: skip
+    ends = [
+        say_number(end, record["unit"], signed=_signed(record), scale=max(abs(low), abs(high))) for end in (low, high)
+    ]
+    return " to ".join(end.removesuffix(" points").removesuffix(" %") for end in ends)
+
+
+def _signed(record: Mapping[str, Any]) -> bool:
+    return record["status"] == "estimated" and record["term"] not in AS_IT_STANDS
