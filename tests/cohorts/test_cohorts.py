@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -309,6 +310,18 @@ def test_the_randomised_out_can_stand_in_for_the_treated(nsw):
         landmarks(nsw, "paid", pools=["cps1"]).stand_in("nsw_control")
     with pytest.raises(DesignError, match="nobody"):
         landmarks(nsw, "paid", pools=["cps1", "nobody"])
+
+
+def test_trainees_without_consent_are_counted_out_of_a_pool_comparison(root, nsw):
+    made = {name: nsw.table(name) for name in nsw.engine.tables()}
+    learners = made["learners"].assign(consent_research=[False] * 5 + [True] * 180)
+    raw = tomllib.loads((root / "data" / "nsw" / "study.toml").read_text(encoding="utf-8"))
+    cohort = landmarks(Study.from_tables(raw, made | {"learners": learners}), "paid", pools="psid1")
+    assert cohort.counts["records"].tolist() == [180, 2490]
+    assert_adds_up(cohort)
+    whole = landmarks(nsw, "paid", pools="psid1")
+    both = [c.units.join(c.outcomes).set_index("record_id") for c in (cohort, whole)]
+    pd.testing.assert_frame_equal(both[0], both[1].loc[both[0].index])
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))

@@ -185,9 +185,12 @@ def landmarks(
         people = landmark_trials.people(study, int(candidates["k"].max()) + 1 if len(candidates) else 0)
         candidates = _keep_pools(candidates, flow, wanted)
     else:
-        candidates = external.read_members(study, tier, wanted, learner_columns(study), *sensitive_columns(study))
+        candidates = external.read_members(
+            study, tier, wanted, learner_columns(study), *sensitive_columns(study), _no_consent(study)
+        )
         flow = external.open_flow(study, candidates)
         people = external.people(study, tier, wanted, len(candidates))
+        candidates = _kept(candidates)
     candidates = _matured(study, candidates, flow, horizon)
     _require_both_arms(study, tier, candidates, flow)
     units = build_units(study, tier, candidates)
@@ -263,16 +266,25 @@ def _landmark_candidates(study: Study, tier: str) -> tuple[pd.DataFrame, Flow]:
     for table in ("applications", "income_panel"):
         if not study.has(table):
             raise DesignError(f"the table {table}", study.why_absent(table), "add the table", table=table)
-    have = set(study.columns("learners"))
     extra, join = sensitive_columns(study)
     facts = ", ".join(f"l.{name} AS {name}" for name in learner_columns(study)) + extra
-    refused = [f"l.{name} {test}" for name, test in _REFUSED.items() if name in have]
-    candidates = landmark_trials.read_candidates(study, tier, facts, join, " OR ".join(refused) or "FALSE")
+    candidates = landmark_trials.read_candidates(study, tier, facts, join, _no_consent(study))
     return candidates, landmark_trials.open_flow(study, tier, candidates)
 
 
+def _no_consent(study: Study) -> str:
+    """SQL condition on learners l who may not be used."""
+    have = set(study.columns("learners"))
+    return " OR ".join(f"l.{name} {test}" for name, test in _REFUSED.items() if name in have) or "FALSE"
+
+
+def _kept(candidates: pd.DataFrame) -> pd.DataFrame:
+    """The candidates nobody excluded so far."""
+    return candidates[np.asarray(candidates["why"] == "")].reset_index(drop=True)
+
+
 def _keep_pools(candidates: pd.DataFrame, flow: Flow, wanted: tuple[str, ...]) -> pd.DataFrame:
-    candidates = landmark_trials.kept(candidates)
+    candidates = _kept(candidates)
     status, treated = candidates["status"].to_numpy(), candidates["treated"].to_numpy() == 1
     out = ~treated & ~np.isin(status, wanted)
     flow.count("comparison", np.where(out, "closed before: " + status.astype(str).astype(object), "")[~treated], ())

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+NO_CONSENT = "no consent to research, or erased"
 COLUMNS = ["step", "arm", "n", "excluded", "reason", "persons"]
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from ..outcomes.career import EMPLOYED, JOBLESS, PLACEMENT, TIER_OF_PROGRAMME, current_events, month_of, quoted
 from ..study import Study
-from .flow import Flow
+from .flow import NO_CONSENT, Flow
 from .history import People
 
-NO_CONSENT = "no consent to research, or erased"
 EMPLOYED_AT_ZERO = "employed at date zero: job change is described, not estimated"
 STATUS_UNKNOWN = "labour status at date zero unknown"
 FOUND_JOB = "found a job before the landmark month: no longer at risk"
@@ -128,8 +126,3 @@ def open_flow(study: Study, tier: str, candidates: pd.DataFrame) -> Flow:
         why = candidates["why"].to_numpy()[candidates["treated"].to_numpy() == value]
         flow.count(arm, why, EXCLUSIONS)
     return flow
-
-
-def kept(candidates: pd.DataFrame) -> pd.DataFrame:
-    """The candidates nobody excluded so far."""
-    return candidates[np.asarray(candidates["why"] == "")].reset_index(drop=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from ..errors import DesignError
 from ..outcomes.career import month_of
 from ..study import Study
-from .flow import Flow
+from .flow import NO_CONSENT, Flow
 from .history import People
 
 _STARTERS = """
@@ -28,12 +28,13 @@ def members(study: Study, tier: str, pools: tuple[str, ...]) -> tuple[str, dict[
 
 
 def read_members(
-    study: Study, tier: str, pools: tuple[str, ...], covariates: list[str], extra: str, join: str
+    study: Study, tier: str, pools: tuple[str, ...], covariates: list[str], extra: str, join: str, no_consent: str
 ) -> pd.DataFrame:
     """Treated and pool units with their covariates, one row each, ordered by treatment, then id.
 
     covariates : names of learners; one that comparison_units lacks is missing there.
     extra, join : SQL of further columns and of the tables they come from (keyed by l.person_id).
+    no_consent : SQL condition on learners l who may not be used; `why` is "" for all others.
     """
     if not study.has("comparison_units"):
         raise DesignError(
@@ -45,10 +46,11 @@ def read_members(
     one, shown = ", ".join(covariates), ", ".join(f"l.{name} AS {name}" for name in covariates)
     two = ", ".join(f"{name if name in outside else 'NULL'} AS {name}" for name in covariates)
     frame = study.sql(
-        f"WITH members AS ({query}), facts AS (SELECT person_id, {one} FROM learners UNION ALL "
-        f"SELECT unit_id AS person_id, {two} FROM comparison_units) "
+        f"WITH members AS ({query}), facts AS ("
+        f"SELECT person_id, CASE WHEN {no_consent} THEN '{NO_CONSENT}' ELSE '' END AS why, {one} FROM learners AS l "
+        f"UNION ALL SELECT unit_id, '', {two} FROM comparison_units) "
         "SELECT ROW_NUMBER() OVER (ORDER BY m.treated DESC, m.person_id) - 1 AS k, m.person_id, 0 AS landmark, "
-        f"m.month, m.month AS applied, m.treated, m.status, {shown}{extra} "
+        f"m.month, m.month AS applied, m.treated, m.status, l.why, {shown}{extra} "
         f"FROM members AS m JOIN facts AS l ON l.person_id = m.person_id{join} ORDER BY m.treated DESC, m.person_id",
         **params,
     )
@@ -68,6 +70,7 @@ def open_flow(study: Study, candidates: pd.DataFrame) -> Flow:
     for arm, value, what in (("treated", 1, "first starts in the tier"), ("comparison", 0, "units of the pools")):
         n = int((candidates["treated"] == value).sum())
         flow.open(arm, n, f"{what} in {year}", n)
+        flow.count(arm, candidates["why"].to_numpy()[candidates["treated"].to_numpy() == value], (NO_CONSENT,))
     return flow
 
 
