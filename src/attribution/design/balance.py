@@ -124,7 +124,7 @@ def overlap(
         failed.append(f"{where} still differs by {largest:.2f} SD (at most {worst_smd} is allowed)")
     good = (f"{covered:.0%} of the treated have a partner and no covariate differs by more than "
             f"{largest:.2f} SD")  # fmt: skip
-    passed = False if failed else True if abs(float(worst["smd"])) <= good_smd else None
+    passed = False if failed else True if largest <= good_smd else None
     return Check(
         name="overlap", question="Do the treated have comparable units to be compared with?", statistic=covered,
         std_error=None, threshold=least_covered, passed=passed, text=("; ".join(failed) or good) + ".", table=table,

@@ -271,7 +271,8 @@ def placebo_treatment(
         else "is compatible with zero"
     )
     text = (f"Placebo treatment, {len(good)} of {n} refits: mean effect {mean:,.3g} (Monte-Carlo standard error "
-            f"{error:,.3g}) {verdict}; their spread is {spread:,.3g}, the estimate's standard error {std_error:,.3g}.")  # fmt: skip
+            f"{error:,.3g}) {verdict}; their spread is {spread:,.3g}, "
+            f"the estimate's standard error {std_error:,.3g}.")  # fmt: skip
     return Check(
         name="placebo treatment", question="Does a shuffled treatment show no effect?", statistic=mean, std_error=error,
         threshold=4 * error, passed=passed, text=text, table=pd.DataFrame({"draw": range(len(draws)), "effect": draws}),
@@ -280,7 +281,7 @@ def placebo_treatment(
 
 def random_common_cause(
     units: pd.DataFrame, treatment: str, *, outcome: Any, covariates: Sequence[str], n: int = 20, seed: int = 0,
-    data: pd.DataFrame | None = None, largest_shift: float = 1.0, **options: Any,
+    data: pd.DataFrame | None = None, largest_shift: float = 2.0, **options: Any,
 ) -> Check:  # fmt: skip
     """Does the estimate stay where it is when a meaningless covariate joins the design?
 
@@ -289,7 +290,8 @@ def random_common_cause(
 
     Parameters
     ----------
-    As `placebo_treatment`. largest_shift : in standard errors of the estimate.
+    As `placebo_treatment`. largest_shift : in standard errors of the estimate; one nearest match is a single draw among
+        many nearly as good, so shifts of a whole standard error happen without any fault.
     """
     estimate, std_error, draws = _refuter("random", units, treatment, outcome, covariates, n, seed, data, options)
     good = draws[np.isfinite(draws)]

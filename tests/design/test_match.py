@@ -1,0 +1,235 @@
+"""Matching: MatchIt's counts and distances, order invariance, blindness, and the brute-force algorithm as oracle."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matching_reference import CASES, case, covariates, data, dataset, school
+
+from attribution.design.balance import balance
+from attribution.design.match import match
+from attribution.design.propensity import propensity
+from attribution.errors import DesignError
+
+
+def figures(name):
+    """The results of a case, with (score, weight) of its comparison units where the case is held by score."""
+    found, results = case(name), case(name)["results"]
+    if "replace" in name and "noreplace" not in name:
+        frame = data(dataset(name))
+        score = propensity(frame, "treat", covariates(name)).probability
+        weight = {int(k) - 1: w for k, w in found["weights"].items()}
+        results["scores"] = [(score[i], weight.get(i, 0.0)) for i in np.flatnonzero(frame["treat"] == 0)]
+    return results
+
+
+def build(name, **options):
+    frame = data(dataset(name))
+    return match(frame, "treat", covariates=covariates(name), distance="propensity", **CASES[name], **options)
+
+
+def compare(design, results):
+    table = design.tidy().set_index("sample")
+    if design.spec["replace"]:  # which of several equal men MatchIt reuses is arbitrary: count men of different score
+        used = np.flatnonzero(design.weights[~design.treated] > 0)
+        distinct = len(np.unique(design.distance[~design.treated][used]))
+        assert distinct == len({s for s, w in results["scores"] if w > 0})
+        table.loc[["matched", "unmatched"], "comparison"] = [
+            results["n"][k]["Control"] for k in ("Matched", "Unmatched")
+        ]
+    for ours, theirs in {"matched": "Matched", "unmatched": "Unmatched", "discarded": "Discarded"}.items():
+        assert table.loc[ours].to_dict() == {"treated": results["n"][theirs]["Treated"],
+                                             "comparison": results["n"][theirs]["Control"]}  # fmt: skip
+    total = design.weights[~design.treated].sum()
+    assert total == pytest.approx(len(used) if design.spec["replace"] else results["sum_weights_control"])
+    if "caliper_width" in results:
+        assert design.spec["caliper_width"] == pytest.approx(results["caliper_width"], rel=1e-6)
+    if "total_abs_pair_distance" in results:
+        assert design.pairs["distance"].sum() == pytest.approx(results["total_abs_pair_distance"], rel=1e-6)
+    after = balance(design).table.set_index(["covariate", "sample"]).loc[("distance", "after")]
+    theirs = results["balance_after"]["distance"]
+    for ours, their in {"mean_treated": "Means Treated", "mean_comparison": "Means Control"}.items():
+        assert after[ours] == pytest.approx(theirs[their], rel=1e-6)
+    assert after["smd"] == pytest.approx(theirs["Std. Mean Diff."], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference(name):
+    """MatchIt 4.7.2 as its hold_to says: counts, total pair distance, balance of the distance."""
+    results = figures(name)
+    design = build(name)
+    compare(design, results)
+    y, t, w = design.units["re78"].to_numpy(), design.treated, design.weights
+    att = np.average(y[t], weights=w[t]) - np.average(y[~t], weights=w[~t])
+    if "noreplace" in name or "exact" in name:  # in data order ours breaks ties as MatchIt does
+        assert att == pytest.approx(results["att_weighted_diff"], rel=1e-6)
+    else:
+        slack = 1e-6 * abs(results["att_weighted_diff"])
+        span = results["row_order_sensitivity"]
+        assert span["att_min"] - slack <= att <= span["att_max"] + slack
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_canary(name):
+    design = build(name)
+    for change in (
+        lambda r: r["n"]["Matched"].__setitem__("Treated", r["n"]["Matched"]["Treated"] + 1),
+        lambda r: r["n"]["Unmatched"].__setitem__("Treated", r["n"]["Unmatched"]["Treated"] + 1),
+        lambda r: r["n"]["Discarded"].__setitem__("Treated", 1),
+        lambda r: r.__setitem__("scores", [(0.0, w) for _, w in r["scores"]]) if "scores" in r
+        else r.__setitem__("sum_weights_control", r["sum_weights_control"] * 1.0001),
+        lambda r: r.__setitem__("total_abs_pair_distance", r["total_abs_pair_distance"] * 1.0001),
+        lambda r: r.__setitem__("caliper_width", r.get("caliper_width", 1.0) * 1.0001) if "caliper" in name
+        else r["balance_after"]["distance"].__setitem__("Means Treated", 0.0),
+        lambda r: r["balance_after"]["distance"].__setitem__("Means Control", 0.0),
+        lambda r: r["balance_after"]["distance"].__setitem__("Std. Mean Diff.", 9.0),
+    ):  # fmt: skip
+        results = figures(name)
+        change(results)
+        with pytest.raises((AssertionError, TypeError)):
+            compare(design, results)
+
+
+def brute(frame, score, *, caliper=np.inf, exact=None, person=None, ratio=1):
+    """The specification as three loops: descending propensity, closest unused, first in order on ties."""
+    treated = np.flatnonzero(frame["treated"] == 1)
+    pool = set(np.flatnonzero(frame["treated"] == 0).tolist())
+    queue = treated[np.argsort(-score[treated], kind="stable")]
+    pairs = []
+    for _ in range(ratio):
+        for i in queue:
+            near = [j for j in sorted(pool) if abs(score[j] - score[i]) <= caliper]
+            options = [j for j in near if (exact is None or exact[i] == exact[j]) and (person is None or person[i] != person[j])]
+            if options:
+                j = min(options, key=lambda j: (abs(score[j] - score[i]), j))
+                pairs.append((int(i), j))
+                pool -= {j} if person is None else {k for k in pool if person[k] == person[j]}
+    return sorted(pairs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), n=st.integers(30, 120), levels=st.integers(2, 8), ratio=st.integers(1, 3),
+    caliper=st.sampled_from([None, 0.05, 0.5]), exact=st.booleans(), people=st.booleans(),
+)  # fmt: skip
+def test_equals_brute_force(seed, n, levels, ratio, caliper, exact, people):
+    """Coarse covariates make many ties; persons repeat. The fast algorithm and the obvious one give the same pairs."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.integers(0, levels, n), "z": rng.integers(0, 3, n), "cell": rng.integers(0, 3, n)})
+    frame = frame.assign(who=rng.integers(0, n // 2, n), treated=(rng.random(n) < 0.35).astype(int))
+    before = frame.copy()
+    try:
+        design = match(frame, "treated", covariates=["x", "z"], ratio=ratio, caliper_sd=caliper,
+                       exact=["cell"] if exact else (), person="who" if people else None)  # fmt: skip
+    except DesignError:
+        return
+    pd.testing.assert_frame_equal(frame, before)
+    score = design.distance
+    expected = brute(frame, score, caliper=np.inf if caliper is None else caliper * score.std(ddof=1), ratio=ratio,
+                     exact=frame["cell"].to_numpy() if exact else None,
+                     person=frame["who"].to_numpy() if people else None)  # fmt: skip
+    assert sorted(zip(design.pairs["treated"], design.pairs["comparison"], strict=True)) == expected
+    assert not design.pairs["comparison"].duplicated().any()
+    if caliper is not None:
+        assert (design.pairs["distance"] <= design.spec["caliper_width"]).all()
+    comparison = design.weights[~design.treated]
+    assert comparison.sum() == pytest.approx((comparison > 0).sum())
+    assert ((design.strata >= 0) == design.matched).all()
+    if people:
+        people_used = frame["who"].iloc[design.pairs["comparison"]]
+        assert not people_used.duplicated().any()
+        groups = pd.DataFrame({"who": frame["who"], "group": design.strata})[design.matched]
+        assert (groups.groupby("who")["group"].nunique() == 1).all()
+    assert (design.strata[design.pairs["treated"]] == design.strata[design.pairs["comparison"]]).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), ratio=st.integers(1, 4), caliper=st.sampled_from([None, 0.1]))
+def test_with_replacement_takes_the_nearest(seed, ratio, caliper):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.integers(0, 9, 80), "z": rng.integers(0, 4, 80), "cell": rng.integers(0, 2, 80)})
+    frame["treated"] = (rng.random(80) < 0.4).astype(int)
+    try:
+        design = match(frame, "treated", covariates=["x", "z"], ratio=ratio, replace=True, caliper_sd=caliper,
+                       exact=["cell"])  # fmt: skip
+    except DesignError:
+        return
+    score, t, cell = design.distance, design.treated, frame["cell"].to_numpy()
+    width = design.spec["caliper_width"] or np.inf
+    expected = []
+    for i in np.flatnonzero(t):
+        near = [j for j in np.flatnonzero(~t) if cell[i] == cell[j] and abs(score[i] - score[j]) <= width]
+        near.sort(key=lambda j: (abs(score[i] - score[j]), j))
+        expected += [(i, j) for j in near[:ratio]]
+    assert sorted(zip(design.pairs["treated"], design.pairs["comparison"], strict=True)) == sorted(expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"caliper_sd": 0.2}, {"exact": ["cell"]}, {"ratio": 2}, {"replace": True}])
+def test_with_a_key_row_order_never_matters(options):
+    frame = school(600)
+    frame["x"] = frame["x"].round(0)  # ties everywhere
+    frame["z"] = frame["z"].round(0)
+    shuffled = frame.sample(frac=1, random_state=3)
+    a = match(frame, "treated", covariates=["x", "z"], key="key", **options)
+    b = match(shuffled, "treated", covariates=["x", "z"], key="key", **options)
+
+    def facts(design):
+        keys = design.units["key"].to_numpy()
+        pairs = pd.DataFrame({"t": keys[design.pairs["treated"]], "c": keys[design.pairs["comparison"]],
+                              "d": design.pairs["distance"]})  # fmt: skip
+        units = pd.DataFrame({"w": design.weights, "p": design.propensity, "s": design.strata}, index=keys)
+        return pairs.sort_values(["t", "c"], ignore_index=True), units.sort_index()
+
+    for ours, theirs in zip(facts(a), facts(b), strict=True):
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize("scramble", ["permute", "missing"])
+def test_blind_to_every_other_column(scramble):
+    frame = school(500)
+    other = frame.copy()
+    other["y"] = np.nan if scramble == "missing" else frame["y"].sample(frac=1, random_state=1).to_numpy()
+    a = match(frame, "treated", covariates=["x", "b"], exact=["cell"], key="key", caliper_sd=0.2)
+    b = match(other, "treated", covariates=["x", "b"], exact=["cell"], key="key", caliper_sd=0.2)
+    for name in ("weights", "strata", "propensity", "distance", "discarded", "unmatched"):
+        assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
+    pd.testing.assert_frame_equal(a.pairs, b.pairs, check_exact=True)
+
+
+def test_exact_cell_without_the_other_arm_is_discarded_and_counted():
+    frame = school(400)
+    frame.loc[(frame["cell"] == 0) & (frame["treated"] == 0), "cell"] = 1
+    alone = (frame["cell"] == 0).to_numpy()
+    design = match(frame, "treated", covariates=["x", "b"], exact=["cell"], caliper_sd=0.5)
+    assert design.discarded.tolist() == alone.tolist()
+    assert not (design.discarded & design.unmatched).any()
+    assert f"({alone.sum()} of them in an exact cell" in design.notes[0]
+    covered = int((design.matched & design.treated).sum())
+    assert design.estimand == f"ATT on the matched treated ({covered} of {int(design.treated.sum())})"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"ratio": 0}, "ratio >= 1"),
+        ({"ratio": 10_000}, "ratio no larger than the pool"),
+        ({"caliper_sd": 0.0}, "caliper_sd > 0"),
+        ({"distance": "euclid"}, "choose one of these"),
+        ({"exact": ["nowhere"]}, "no such column"),
+        ({"key": "b"}, "one row a key"),
+        ({"person": "key", "replace": True}, "without replacement"),
+        ({"exact": ["treated"]}, "treatment itself"),
+        ({"caliper_sd": 1e-12}, "with a partner"),
+    ],
+)
+def test_bad_options(options, says):
+    with pytest.raises(DesignError, match=says):
+        match(school(200), "treated", covariates=["x", "z"], **options)
+
+
+def test_missing_exact_column_counts_keys():
+    frame = school(200).assign(cell=lambda f: f["cell"].where(f.index > 6))
+    with pytest.raises(DesignError, match=r"\[7\] \(for example u000000") as error:
+        match(frame, "treated", covariates=["x"], exact=["cell"], key="key")
+    assert error.value.count == 7
