@@ -1,6 +1,7 @@
 """The slow obvious version: every unit's influence value by stacked estimating equations (Newey & McFadden 1994).
 
-theta solves sum_i m_i(theta) = 0; psi_i = -n J^-1 m_i with J = sum dm_i/dtheta by complex steps. Nothing is shared with src.
+theta solves sum_i m_i(theta) = 0; psi_i = -n J^-1 m_i with J = sum dm_i/dtheta by complex steps. Nothing is shared with
+src.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def panel(n=200, periods=(1, 2, 3, 4, 5), cohorts=(3, 4), seed=0, missing=0.0) -
     y = r.normal(size=(n, len(periods))).cumsum(axis=1) + 0.3 * x[:, None] * np.array(periods)
     y += np.where(np.array(periods)[None] >= np.nan_to_num(g, nan=np.inf)[:, None], 1.0, 0.0)
     y[r.random(y.shape) < missing] = np.nan
-    unit = pd.DataFrame({"unit": np.arange(n), "g": g, "x": x, "s": s, "w": r.uniform(0.5, 2, n), "k": r.integers(0, n // 4, n)})
+    weight, cluster = r.uniform(0.5, 2, n), r.integers(0, n // 4, n)
+    unit = pd.DataFrame({"unit": np.arange(n), "g": g, "x": x, "s": s, "w": weight, "k": cluster})
     long = unit.loc[np.repeat(np.arange(n), len(periods))].reset_index(drop=True)
     return long.assign(t=np.tile(periods, n), y=y.ravel())

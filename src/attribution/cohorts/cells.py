@@ -23,7 +23,7 @@ class Cells:
 
     cohort, risk_set, n, weight : (C,). observed : (C, T). x : (C, p) covariates without intercept, columns `names`.
     sums : (C, T) of w y. one, w, y : (m,), (m,), (m, T) moment rows of z = (1, w, w y); cell : (m,) their cell;
-    cluster : (m,) codes, or None.
+    group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
     Outcomes are centred by period (differences between groups do not move); unobserved periods hold 0.
     """
 
@@ -40,12 +40,20 @@ class Cells:
     w: np.ndarray
     y: np.ndarray
     cell: np.ndarray
-    cluster: np.ndarray | None
+    group: np.ndarray
 
     @property
     def compressed(self) -> bool:
         """True when moment rows are not units."""
         return bool((self.n > 1).any())
+
+    def grouped(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of values, given for these moment rows, within independent groups: their numbers, and the sums."""
+        if not len(rows):
+            return rows, values
+        group = self.group[rows]
+        starts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
+        return group[starts], values if len(starts) == len(rows) else np.add.reduceat(values, starts, axis=0)
 
 
 def build_cells(panel: Panel, covariates: tuple[str, ...] = (), keep: np.ndarray | None = None) -> Cells:
@@ -75,10 +83,15 @@ def build_cells(panel: Panel, covariates: tuple[str, ...] = (), keep: np.ndarray
         else:
             rows, row_cell, row_cluster = _cluster_rows(z, code, cluster)
     head = order[starts]
+    group = np.arange(len(rows))
+    if row_cluster is not None:
+        by_cluster = np.argsort(row_cluster, kind="stable")
+        rows, row_cell = rows[by_cluster], row_cell[by_cluster]
+        group = np.unique(row_cluster[by_cluster], return_inverse=True)[1]
     return Cells(
         periods=panel.periods, cohort=cohort[head], risk_set=None if risk is None else risk[head], observed=seen[head],
         x=x[head], names=names, n=total[:, 0].astype(int), weight=total[:, 1], sums=total[:, 2:],
-        one=rows[:, 0], w=rows[:, 1], y=rows[:, 2:], cell=row_cell, cluster=row_cluster,
+        one=rows[:, 0], w=rows[:, 1], y=rows[:, 2:], cell=row_cell, group=group,
     )  # fmt: skip
 
 

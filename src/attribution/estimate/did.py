@@ -15,7 +15,7 @@ from ..results import Effects
 from .kernels import CannotEstimate, Method, two_by_two, varying
 
 Comparison = Literal["never_treated", "not_yet_treated"]
-Base = Literal["varying", "universal"] | int | tuple[int, int]
+Base = Literal["varying", "universal"] | int | tuple[int, int] | list[int]
 
 
 def group_time_att(
@@ -31,8 +31,10 @@ def group_time_att(
         (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares), per Callaway & Sant'Anna 2021, eq. 2.4-2.10.
     Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1.
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
-        n_comparison; a (g, t) that cannot be estimated is NaN with its reason in `labels`; the base period is 0 without
-        a standard error. Comparison units with propensity >= 0.995 leave; no lower clip.
+        n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
+        with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
+        >= 0.995 leave; no lower clip. One cluster: refused. Where `spec["score_rows"]` is "cells", the rows of the
+        scores belong to no unit: combine the estimates, but do not subtract those of another fit.
     Checked : reference/did (R did 2.5.1).
 
     Parameters
@@ -47,33 +49,37 @@ def group_time_att(
     ------
     EstimationError : no treated cohort, no never-treated units to compare with, base period not before anticipation.
     """
+    if isinstance(base_period, list):
+        base_period = (base_period[0], base_period[-1])
     _check_options(comparison, base_period, method, anticipation)
     keep = ~(panel.cohort <= panel.periods[0] + anticipation)
-    cohorts = panel.cohorts[panel.cohorts > panel.periods[0] + anticipation]
-    if not len(cohorts):
-        raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
-                              "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
     never = ~np.isfinite(panel.cohort) | (panel.cohort > panel.periods[-1] + anticipation)
     if comparison == "never_treated" and not never.any():
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
                               column=panel.columns["cohort"])  # fmt: skip
     cells = build_cells(panel, tuple(covariates), keep)
-    labels = _layout(cells.periods, cohorts, base_period, anticipation)
+    cohorts = np.array([g for g in panel.cohorts if _treated(cells, g).any()], dtype=int)
+    if not len(cohorts):
+        raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
+                              "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
+    if cells.group[-1] < 1:
+        raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
+    labels = _layout(cells, cohorts, base_period, anticipation)
     fit = _Fit(cells, labels)
     for g in cohorts:
         _fit_cohort(fit, cells, labels, g, comparison, method, anticipation)
     shares, share_scores = _shares(cells, cohorts)
     labels["reason"] = fit.reason
-    early = int((~keep).sum())
+    rows = "clusters" if panel.cluster is not None else "cells" if cells.compressed else "units"
     return Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "", labels=labels.drop(columns=["low", "high"]),
-        estimate=fit.estimate, scores=_by_cluster(fit.scores, cells.cluster), n_treated=fit.n_treated,
-        n_comparison=fit.n_comparison, shares=shares, share_scores=_by_cluster(share_scores, cells.cluster),
+        estimate=fit.estimate, scores=fit.scores, n_treated=fit.n_treated, n_comparison=fit.n_comparison,
+        shares=shares, share_scores=share_scores,
         spec={"comparison": comparison, "base_period": base_period, "method": method, "covariates": tuple(covariates),
               "anticipation": anticipation, "periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()),
-              "cells": len(cells.n), "clusters": None if cells.cluster is None else len(np.unique(cells.cluster)),
+              "cells": len(cells.n), "score_rows": rows, "clusters": None if panel.cluster is None else len(fit.scores),
               "risk_set": panel.risk_set is not None},
-        notes=_notes(labels, early),
+        notes=_notes(labels, int((~keep).sum())),
     )  # fmt: skip
 
 
@@ -82,7 +88,7 @@ class _Fit:
 
     def __init__(self, cells: Cells, labels: pd.DataFrame) -> None:
         k = len(labels)
-        self.estimate, self.scores = np.full(k, np.nan), np.zeros((len(cells.cell), k))
+        self.estimate, self.scores = np.full(k, np.nan), np.zeros((cells.group[-1] + 1, k))
         self.n_treated, self.n_comparison = np.zeros(k, int), np.zeros(k, int)
         self.reason = np.full(k, "", dtype=object)
 
@@ -137,7 +143,8 @@ def _fit_group(fit: _Fit, cells: Cells, used, treated, ks: list[int], contrast: 
     rows = np.flatnonzero(used[cells.cell])
     at = place[cells.cell[rows]]
     scores = got.alpha[at, None] * (cells.y[rows] @ contrast) + got.gamma[at] * cells.w[rows, None]
-    fit.scores[np.ix_(rows, np.array(ks))] = scores
+    groups, scores = cells.grouped(rows, scores)
+    fit.scores[np.ix_(groups, np.array(ks))] = scores
 
 
 def _treated(cells: Cells, g: int) -> np.ndarray:
@@ -152,16 +159,19 @@ def _shares(cells: Cells, cohorts: np.ndarray) -> tuple[pd.Series, np.ndarray]:
     members = [_treated(cells, g) for g in cohorts]
     shares = pd.Series([cells.weight[member].sum() for member in members], index=cohorts) / n
     rows = np.column_stack([np.where(member[cells.cell], cells.w, 0.0) for member in members])
-    return shares, (rows - np.outer(cells.one, shares)) / n
+    return shares, cells.grouped(np.arange(len(rows)), (rows - np.outer(cells.one, shares)) / n)[1]
 
 
-def _layout(periods: np.ndarray, cohorts: np.ndarray, base: Base, anticipation: int) -> pd.DataFrame:
-    """One row per (cohort, period) with the base window [low, high] in calendar periods."""
-    rows = []
+def _layout(cells: Cells, cohorts: np.ndarray, base: Base, anticipation: int) -> pd.DataFrame:
+    """One row per (cohort, period in which it was observed) with the base window [low, high] in calendar periods."""
+    rows, periods = [], cells.periods
     for g in cohorts.tolist():
         before = int(periods[periods + anticipation < g].max())
+        seen = cells.observed[_treated(cells, g)].any(axis=0)
         for j, t in enumerate(periods.tolist()):
             low = high = before
+            if not seen[j]:
+                continue
             if base == "varying" and t < g:
                 if j == 0:
                     continue
@@ -172,15 +182,6 @@ def _layout(periods: np.ndarray, cohorts: np.ndarray, base: Base, anticipation: 
                 low = high = g + base
             rows.append((f"att({g},{t})", g, t, t - g, low, high))
     return pd.DataFrame(rows, columns=["term", "cohort", "period", "event_time", "low", "high"])
-
-
-def _by_cluster(rows: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
-    """Score rows summed within clusters."""
-    if cluster is None:
-        return rows
-    order = np.argsort(cluster, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0])
-    return np.add.reduceat(rows[order], starts, axis=0)
 
 
 def _notes(labels: pd.DataFrame, early: int) -> tuple[str, ...]:
