@@ -13,6 +13,18 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
+class Told(pd.DataFrame):
+    """A frame whose notebook display shows every word and no row numbers."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(index=False, border=0, classes="told")
+
+
 def human_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Display table of findings: what, estimate with interval, n, grade; suppressed and missing ones in words."""
     rows = []
@@ -24,10 +36,11 @@ def human_table(frame: pd.DataFrame) -> pd.DataFrame:
             "grade": record["grade"] or "", "note": record["text"] or record["reason"] or "",
         })  # fmt: skip
     table = pd.DataFrame(rows).fillna("")
-    return table[[name for name in table.columns if (table[name] != "").any()]]
+    return Told(table[[name for name in table.columns if (table[name] != "").any()]])
 
 
 POINTS = ("points", "share points", "percentage points")
+NO_NUMBER = ("not_estimable", "not_available", "suppressed")
 AS_IT_STANDS = ("counterfactual", "observed", "claimed", "verified")  # levels, not differences: no plus sign
 
 
@@ -53,7 +66,7 @@ def say_number(value: Any, unit: str, *, signed: bool = False, scale: float | No
 
 def say_estimate(record: Mapping[str, Any]) -> str:
     """The result cell: a formatted number with its unit, or the status in words."""
-    if record["status"] in ("not_estimable", "not_available", "suppressed"):
+    if record["status"] in NO_NUMBER:
         return record["status"].replace("_", " ")
     unit = record["unit"]
     number = say_number(record["estimate"], unit, signed=_signed(record))
@@ -63,7 +76,7 @@ def say_estimate(record: Mapping[str, Any]) -> str:
 def say_interval(record: Mapping[str, Any]) -> str:
     """The interval in the unit of the result."""
     low, high = record["conf_low"], record["conf_high"]
-    if pd.isna(low) or pd.isna(high):
+    if pd.isna(low) or pd.isna(high) or record["status"] in NO_NUMBER:
         return ""
     ends = [
         say_number(end, record["unit"], signed=_signed(record), scale=max(abs(low), abs(high))) for end in (low, high)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ..findings.words import records, say_estimate, say_interval, say_number
+from ..findings.words import say_estimate, say_interval, say_number
 
 TEMPLATES = Path(__file__).with_name("templates")
 STAGES = ("claimed", "verified", "observed", "counterfactual", "attributable")
@@ -47,7 +45,7 @@ def write_index(folder: Path, study: Any, documents: list[dict[str, Any]]) -> Pa
     sections = [_section(folder, document, titles) for document in documents]
     page = environment.get_template("index.html.j2").render(
         study=study, title=getattr(study, "title", study.name), question=getattr(study, "question", ""),
-        bridge=_bridge(folder, titles), stage_notes=STAGE_NOTES, headline=_headline(folder, documents),
+        bridge=_bridge(documents, titles), stage_notes=STAGE_NOTES, headline=_headline(folder, documents),
         lead=next((document["answer"] for document in reversed(documents) if document["answer"]), ""),
         sections=sections, small_print=_small_print(study, documents), grades=GRADES, statuses=STATUSES,
         simulated=bool(_get(_get(getattr(study, "config", None), "study", None), "simulated", False)),
@@ -122,45 +120,27 @@ def _headline(folder: Path, documents: list[dict[str, Any]]) -> dict[str, str] |
     return None
 
 
-def _bridge(folder: Path, titles: dict[str, str]) -> list[dict[str, Any]] | None:
-    """Rows of the headline table: one a tier, one cell a stage."""
-    path = folder / "tables" / f"{HEADLINE}.csv"
-    if not path.exists():
-        return None
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    if not {"tier", "stage", "status", "share"} <= set(frame.columns):
-        return None
-    rows = []
-    for tier, part in frame.groupby("tier", sort=False):
-        cells = {row["stage"]: _stage(row) for row in records(part)}
-        rows.append(
-            {"tier": titles.get(str(tier), str(tier)), "cells": [(stage, cells.get(stage)) for stage in STAGES]}
-        )
-    return rows
+def _bridge(documents: list[dict[str, Any]], titles: dict[str, str]) -> list[dict[str, Any]] | None:
+    """Rows of the headline table: one a tier, one cell a stage, from the notebook whose terms are the stages."""
+    for document in reversed(documents):
+        records = [record for record in document["findings"] if record["term"] in STAGES]
+        if {"observed", "attributable"} <= {record["term"] for record in records}:
+            tiers = dict.fromkeys(record["tier"] for record in records)
+            found = {(record["tier"], record["term"]): _stage(record) for record in records}
+            return [
+                {"tier": titles.get(tier, tier), "cells": [(stage, found.get((tier, stage))) for stage in STAGES]}
+                for tier in tiers
+            ]
+    return None
 
 
-def _stage(row: dict[str, Any]) -> dict[str, Any]:
-    if pd.isna(row["share"]) or not _is_number(row["share"]):
-        status = str(row["status"]).replace("_", " ")
-        reason = row.get("reason")
-        return {"badge": status, "kind": _kind(status), "reason": "" if pd.isna(reason) else str(reason)}
-    share, low, high = (100 * float(row[name]) for name in ("share", "conf_low", "conf_high"))
-    sign = "+" if row["stage"] == "attributable" else ""
-    unit = "points" if sign else "%"
-    people = row.get("people")
-    return {
-        "value": f"{share:{sign}.1f} {unit}",
-        "interval": "" if pd.isna(low) else f"{low:{sign}.1f} to {high:{sign}.1f}",
-        "people": "" if pd.isna(people) else f"{float(people):,.0f} people",
-    }
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+def _stage(record: dict[str, Any]) -> dict[str, Any]:
+    if record["estimate"] is None:
+        status = record["grade"] or record["status"].replace("_", " ")
+        return {"badge": status, "kind": _kind(status), "reason": record["reason"]}
+    people = "" if record["n_covered"] is None else f"{record['estimate'] * record['n_covered']:,.0f} people"
+    gain = {**record, "status": "estimated" if record["term"] == "attributable" else "described"}
+    return {"value": say_estimate(gain), "interval": say_interval(gain), "people": people}
 
 
 def _small_print(study: Any, documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
