@@ -1,4 +1,4 @@
-"""Seconds of the matching stage and their ratio to a floor, one argsort. Call: python tests/benchmarks/matching.py ROWS"""
+"""Seconds of the matching stage and their ratio to a floor, one argsort: python tests/benchmarks/matching.py ROWS"""
 
 from __future__ import annotations
 

@@ -100,7 +100,8 @@ def brute(frame, score, *, caliper=np.inf, exact=None, person=None, ratio=1):
     for _ in range(ratio):
         for i in queue:
             near = [j for j in sorted(pool) if abs(score[j] - score[i]) <= caliper]
-            options = [j for j in near if (exact is None or exact[i] == exact[j]) and (person is None or person[i] != person[j])]
+            options = [j for j in near if exact is None or exact[i] == exact[j]]
+            options = [j for j in options if person is None or person[i] != person[j]]
             if options:
                 j = min(options, key=lambda j: (abs(score[j] - score[i]), j))
                 pairs.append((int(i), j))
