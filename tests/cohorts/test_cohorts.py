@@ -362,3 +362,22 @@ def test_no_slower_than_a_few_times_reading_the_panel():
 
     floor = best(lambda: study.sql("SELECT person_id, period, employed FROM income_panel ORDER BY person_id, period"))
     assert best(lambda: landmarks(study, "paid")) < 20 * floor + 0.05
+
+
+def test_immortal_time_moves_a_naive_comparison_and_not_the_landmark_one():
+    """True effect zero, constant hazards: who starts has been jobless until then, so starters look worse by far."""
+    made = random_school(20_000, seed=8)
+    people = made["applications"].merge(made["learners"][["person_id", "status_at_entry"]], on="person_id")
+    people = people[people["status_at_entry"] == "jobseeker"].merge(
+        made["outcome_events"][["person_id", "occurred_on"]], on="person_id", how="left"
+    )
+    placed = people["occurred_on"] - people["applied_on"] <= pd.Timedelta(days=365)
+    started = people["stage"] == "started"
+    assert placed[started].mean() - placed[~started].mean() < -0.10
+    cohort = landmarks(Study.from_tables(config(), made), "paid").select(status="open")
+    frame = cohort.units.join(cohort.outcomes)
+    by = ["landmark", "application_quarter", "treated"]
+    cell = frame.groupby(by)["placed_ever_h"].agg(["mean", "size"]).unstack()
+    weight = cell["size"][1].fillna(0)
+    gap = ((cell["mean"][1] - cell["mean"][0]) * weight).sum() / weight.sum()
+    assert abs(gap) < 3 * np.sqrt(0.25 / weight.sum())
