@@ -75,6 +75,7 @@ FLAWS = {
     "infinite outcome": (lambda f: broken(f, y=f["y"].where(f["unit"] != 3, np.inf)), "finite outcomes", 5),
     "text outcome": (lambda f: broken(f, y=f["y"].astype(str) + "EUR"), "numbers", None),
     "period text": (lambda f: broken(f, t=f["t"] + 0.5), "periods as integers", 200),
+    "period date": (lambda f: broken(f, t=pd.Timestamp("2020-01-01")), "required: numbers", None),
     "period missing": (lambda f: broken(f, t=f["t"].where(f["unit"] != 3)), "periods as integers", 5),
     "unit missing": (lambda f: broken(f, unit=f["unit"].where(f["unit"] != 3)), "a key in every row", 5),
     "empty": (lambda f: f.iloc[:0], "at least one row", None),

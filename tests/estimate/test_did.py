@@ -180,7 +180,8 @@ def test_separation_is_no_overlap():
     "options",
     [
         {"comparison": "control"}, {"method": "twfe"}, {"anticipation": -1}, {"anticipation": 1.5}, {"base_period": 0},
-        {"base_period": "last"}, {"base_period": None}, {"base_period": (-1, -3)}, {"base_period": -1, "anticipation": 1},
+        {"base_period": "last"}, {"base_period": None}, {"base_period": (-1, -3)},
+        {"base_period": -1, "anticipation": 1},
     ],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(options):

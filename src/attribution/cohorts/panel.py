@@ -213,6 +213,8 @@ def _unit_codes(values: pd.Series, column: str):
 
 def _numbers(values: pd.Series, column: str) -> np.ndarray:
     try:
+        if pd.api.types.is_datetime64_any_dtype(values):
+            raise TypeError("dates would silently become nanoseconds")
         return values.to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise DataError("numbers", f"values of type {values.dtype}", "convert the column", column=column) from error
