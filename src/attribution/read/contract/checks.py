@@ -40,8 +40,13 @@ def check(study: Study) -> Problems:
         extra = [column for column in stored if column not in table.names and column not in sensitive_columns([column])]
         warnings += [_extra_column(table, column) for column in extra]
     for rule in (*RULES, *foreign_rules(usable)):
-        if _answers(rule, usable):
+        if not _answers(rule, usable):
+            continue
+        try:
             errors += _counted(study, rule.table, [rule.wrong])
+        except DataError as error:
+            if not any(known.table == rule.table for known in errors):  # otherwise the cause is already told
+                errors.append(_named(error, rule.table))
     errors += _agreement(study, usable)
     return Problems(errors, warnings)
 
@@ -98,13 +103,15 @@ def _one_table(study: Study, table: Table, stored: dict[str, str]) -> tuple[list
     from .schema import problems_of_schema  # pandera takes a second to import
 
     errors = problems_of_schema(table, study.engine.fetch(f'SELECT * FROM "{table.name}" LIMIT 0'))
-    usable = set(stored) - {str(error.column) for error in errors}
+    usable, complete = set(stored) - {str(error.column) for error in errors}, True
     given = study.engine.given(table.name) if hasattr(study.engine, "given") else stored
     as_text = [c for c in table.columns if c.name in usable and given[c.name] == "VARCHAR" and stored[c.name] != "VARCHAR"]
     if as_text:
         unread = _counted(study, table.name, [uncastable(c) for c in as_text], source=study.engine.given_name(table.name))
         errors += unread
         usable -= {str(error.column) for error in unread}
+        if unread:  # an engine may evaluate a column that a rule does not name
+            complete = False
     checks = [
         wrong
         for column in table.columns
@@ -119,7 +126,7 @@ def _one_table(study: Study, table: Table, stored: dict[str, str]) -> tuple[list
     errors += _counted(study, table.name, checks)
     if set(table.key) <= usable:
         errors += _duplicates(study, table)
-    return errors, usable
+    return errors, usable if complete else set()
 
 
 def _income(study: Study, usable: set[str]) -> list[Wrong]:

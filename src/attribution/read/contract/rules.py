@@ -53,8 +53,8 @@ RULES = (
         "no enrolment before index_date", "comparison units that had started before", "drop them from the pool, or correct index_date",
     )),
     Rule("comparison_units", ("comparison_units.index_date", "engagement.month"), Wrong(
-        "index_date", "EXISTS (SELECT 1 FROM engagement AS e WHERE e.person_id = t.unit_id AND CAST(e.month || '-01' AS DATE) < "
-        "DATE_TRUNC('month', t.index_date))",
+        "index_date", "EXISTS (SELECT 1 FROM engagement AS e WHERE e.person_id = t.unit_id AND e.month < "
+        "STRFTIME(t.index_date, '%Y-%m'))",
         "no use of the product before index_date", "comparison units that had used it", "drop them from the pool, or correct index_date",
     )),
     Rule("outcome_events", ("outcome_events.occurred_on", "comparison_units.index_date", "enrolments.start", "enrolments.end"), Wrong(
