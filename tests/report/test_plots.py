@@ -246,7 +246,7 @@ def test_love_bears_the_infinite_the_missing_and_the_many():
 
 
 def test_overlap_counts_both_arms_and_needs_a_propensity():
-    said(plots.overlap(make_design()), "Started 60 of 60", "comparison 60 of 400", "comparison")
+    said(plots.overlap(make_design()), "60 of 60 started and 60 of 400 comparison are kept", "Outline: everyone")
     said(plots.overlap(make_design(shift=4.0)), "logit scale")
     with pytest.raises(AttributionError, match="propensity"):
         plots.overlap(replace(make_design(), propensity=None))
@@ -259,6 +259,7 @@ def test_event_study_marks_base_dip_and_both_intervals():
     figure = plots.event_study(make_effects(), dip=(-3, -1))
     said(figure, "base", "dip before date zero", "before", "after", "covers all of them at once", "percentage points")
     said(figure, "2,310 treated")
+    said(plots.event_study(make_effects(), dip=(-1, -1)), "\ndip\n")
     alone = plots.event_study(make_effects(), bands="pointwise", base=-2)
     assert "at once" not in "\n".join(words(alone))
 

@@ -60,7 +60,7 @@ def love(
                  f"After matching, no covariate differs by more than {limit:g} SD")  # fmt: skip
         title = title if not unknown else f"{title} ({unknown} unknown)"
     if subtitle is None:
-        subtitle = "Started minus comparison, in standard deviations of those who started"
+        subtitle = "In standard deviations of those who started"
     note = " ".join(filter(None, [f"Shaded: within ±{limit:g} SD.", footnote]))
     if shown > len(wide):
         note += f" The {len(wide)} largest of {shown} differences are shown."
@@ -105,7 +105,7 @@ def love(
                    size=7.5 if dense else 8.5, most=1 if dense else 2)  # fmt: skip
     axis.set_xlim(-edge * 1.04, edge * 1.04)
     axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
-    axis.set_xlabel("standardised mean difference")
+    axis.set_xlabel("standardised mean difference, started minus comparison")
     axis.grid(axis="y", color=t.GRID, lw=0.6)
     axis.spines["left"].set_visible(False)
     _key(axis, [("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED),
@@ -148,12 +148,13 @@ def overlap(
     pad = 0.02 * (high - low) or 0.02
     edges = np.linspace(low - pad, high + pad, bins + 1)
     n = {k: (int((arm == k).sum()), int((design.matched & (arm == k)).sum())) for k in (True, False)}
+    arms = ((True, "started"), (False, "comparison"))
     if title is None:
         title = f"{design.covered_share:.0%} of those who started have a comparable partner"
     if subtitle is None:
-        subtitle = (f"Started {count(n[True][1])} of {count(n[True][0])}, comparison {count(n[False][1])} of "
-                    f"{count(n[False][0])} are kept. Outline: everyone; filled: kept (each adds to 100%).")  # fmt: skip
-    fig, (axis,) = t.frame(title, subtitle, footnote or "", height=3.0)
+        subtitle = " and ".join(f"{count(n[k][1])} of {count(n[k][0])} {arm}" for k, arm in arms) + " are kept"
+    note = " ".join(filter(None, ["Outline: everyone; filled: those kept (each adds to 100%).", footnote]))
+    fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     tops = []
     for treated, sign, colour in ((True, 1, t.TREATED), (False, -1, t.COMPARISON)):
         everyone = np.where(ok & (arm == treated), 1.0, 0.0)
@@ -318,7 +319,7 @@ def reach(
             else:
                 value = 100 * float(row["share"])
                 axis.barh(y, value, height=0.55, color=t.TREATED, zorder=3)
-                words = f"{number(value, 0 if value >= 10 else 1)}%"
+                words = f"{number(value, 0 if value >= 10 or not value else 1)}%"
                 beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "zorder": 5}
                 axis.annotate(words, (value, y), xytext=(4, 0), size=8.2, weight="bold", **beside)
                 axis.annotate(count(row["n"]), (value, y), xytext=(10 + 72 * t.inches(words, 8.2, "bold"), 0), size=7.5,

@@ -93,7 +93,9 @@ def event_study(
         axis.text(-0.6, 0.985, "before", transform=top, ha="right", va="top", size=8.5, color=t.MUTED)
         axis.text(-0.4, 0.985, "after", transform=top, ha="left", va="top", size=8.5, color=t.TREATED, weight="bold")
     if dip is not None:
-        axis.text(min(dip) - 0.4, 0.9, "dip before date zero", transform=top, va="top", size=7.8, color=t.MUTED,
+        room = (t.WIDTH - 1) * (max(dip) - min(dip) + 0.9) / (last - first + 1.4)
+        words = "dip before date zero" if t.inches("dip before date zero", 7.8) < room else "dip"
+        axis.text(min(dip) - 0.4, 0.9, words, transform=top, va="top", size=7.8, color=t.MUTED,
                   style="italic")  # fmt: skip
     if bases and first <= bases[0] <= last:
         axis.annotate(
