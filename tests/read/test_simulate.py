@@ -190,6 +190,15 @@ def test_every_variant_makes_a_school(variant):
     json.dumps(school.truth, allow_nan=False)
 
 
+def test_the_hidden_confounder_is_hidden_and_large():
+    base, hidden = small().people["employability"].mean(), small(variant="hidden").people["employability"].mean()
+    assert hidden - base > 0.3
+
+
+def test_who_expects_to_start_stops_searching_so_more_of_them_start():
+    assert len(small(variant="anticipation").people) > len(small().people)
+
+
 def test_signals_capture_more_inside_and_answers_follow_the_outcome(school):
     invites = school.tables["survey_invites"]
     applicants = invites[invites["stratum"] == "applicant"]

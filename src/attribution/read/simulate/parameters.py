@@ -58,7 +58,7 @@ class Parameters:
     start_logit_partnered: float = _figure(0.15, "log odds", DESIGN)
     start_logit_employed: float = _figure(0.0, "log odds, employed at application", DESIGN)
     start_logit_hidden: float = _figure(0.70, "log odds per SD of employability, variant hidden", DESIGN)
-    start_logit_dynamic: float = _figure(-0.60, "log odds per SD of shock, variant dynamic", DESIGN)
+    start_logit_dynamic: float = _figure(-0.70, "log odds per SD of shock, variant dynamic", DESIGN)
     close_logit: float = _figure(-2.30, "log odds a month", DESIGN)
     decision_months: int = _figure(12, "months", "every application is decided within a year; " + DESIGN)
     # working lives
@@ -157,6 +157,8 @@ def parameters_for(variant: str, overrides: Mapping[str, Any]) -> Parameters:
                           lose_after=0.0, wage_after=0.0, contract_months=0, contract_kept=0.0)  # fmt: skip
     if variant == "no_dip":
         figures = replace(figures, start_logit_unemp=0.0)
+    if variant == "dynamic":  # shocks that last, or a year later nothing of the selection would be left
+        figures = replace(figures, shock_persistence=0.75, find_shock=0.30)
     if variant != "hidden":
         figures = replace(figures, start_logit_hidden=0.0)
     if variant != "dynamic":
