@@ -1,5 +1,7 @@
 """study.toml: parsed, frozen, hashed; what does not hold is refused with the key and the mend."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 import copy

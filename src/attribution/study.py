@@ -9,9 +9,8 @@ import html
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -39,7 +38,6 @@ class Study:
     plan_hash: str
     engine: Any
     folder: Path | None = None
-    problems: tuple[str, ...] = field(default=())
 
     @classmethod
     def open(cls, name_or_path: str | Path = "demo", year: int | None = None, *, check: bool = True) -> Study:
@@ -76,7 +74,7 @@ class Study:
 
     @classmethod
     def from_tables(cls, config: Mapping[str, Any], tables: Mapping[str, Any], year: int | None = None) -> Study:
-        """A study over frames in memory (pandas, Polars, Arrow), not checked: `attribution.read.contract.check(study)` does.
+        """A study over frames in memory (pandas, Polars, Arrow), not checked (`read.contract.check(study)` does).
 
         config : what study.toml would hold. tables : table name -> frame.
         """
@@ -226,11 +224,14 @@ class Study:
         """table, rows, note: rows of each table, or why it is absent."""
         present = list(self.engine.tables())
         select = " UNION ALL ".join(
-            f"SELECT {exp.Literal.string(t).sql('duckdb')} AS t, COUNT(*) AS n FROM {exp.to_identifier(t, quoted=True).sql('duckdb')}"
+            f"SELECT {exp.Literal.string(t).sql('duckdb')} AS t, COUNT(*) AS n "
+            f"FROM {exp.to_identifier(t, quoted=True).sql('duckdb')}"
             for t in present
         )
-        rows = dict(query(self.engine, select).to_pylist() and self.sql(select).itertuples(index=False)) if present else {}
-        listed = [t for t in TABLES if t in rows] + sorted(set(present) - set(TABLES)) + [t for t in TABLES if t not in rows]
+        rows = {row["t"]: row["n"] for row in query(self.engine, select).to_pylist()} if present else {}
+        listed = (
+            [t for t in TABLES if t in rows] + sorted(set(present) - set(TABLES)) + [t for t in TABLES if t not in rows]
+        )
         return pd.DataFrame(
             {
                 "table": listed,
@@ -245,9 +246,16 @@ class Study:
     def summary(self) -> str:
         """Name, year and tables, as text."""
         lines = [f"{self.title} ({self.name}), {self.year}; data until {self.data_until}; plan {self.plan_hash[:12]}"]
-        for row in self.counts().itertuples(index=False):
-            lines.append(f"  {row.table:<20} {'-' if pd.isna(row.rows) else format(row.rows, ','):>12}  {row.note}".rstrip())
+        lines += [f"  {table:<20} {rows:>12}  {note}".rstrip() for table, rows, note in self._shown()]
         return "\n".join(lines)
+
+    def _shown(self) -> list[tuple[str, str, str]]:
+        frame = self.counts()
+        rows = [
+            "-" if missing else f"{n:,}"
+            for n, missing in zip(frame["rows"].fillna(0), frame["rows"].isna(), strict=True)
+        ]
+        return list(zip(frame["table"], rows, frame["note"], strict=True))
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, year={self.year})"
@@ -258,9 +266,9 @@ class Study:
     def _repr_html_(self) -> str:
         head, *_ = self.summary().splitlines()
         rows = "".join(
-            f"<tr><td>{html.escape(r.table)}</td><td style='text-align:right'>{'–' if pd.isna(r.rows) else format(r.rows, ',')}"
-            f"</td><td style='text-align:left'>{html.escape(r.note)}</td></tr>"
-            for r in self.counts().itertuples(index=False)
+            f"<tr><td>{html.escape(table)}</td><td style='text-align:right'>{n}</td>"
+            f"<td style='text-align:left'>{html.escape(note)}</td></tr>"
+            for table, n, note in self._shown()
         )
         return (
             f"<p><b>{html.escape(head)}</b></p><table class='attribution'><thead><tr><th>table</th><th>rows</th>"
@@ -269,7 +277,7 @@ class Study:
 
 
 def find_project(start: Path | None = None) -> Path:
-    """The project: the folder above (or of) `start` with pyproject.toml and notebooks/ or data/; ATTRIBUTION_PROJECT wins."""
+    """The project: the first folder from `start` upwards with pyproject.toml and notebooks/ or data/."""
     if named := os.environ.get(PROJECT):
         if not Path(named).is_dir():
             raise DataError(f"a folder in {PROJECT}", "a path that is no folder", f"correct or unset {PROJECT}")
@@ -306,7 +314,8 @@ def find_study(name_or_path: str | Path) -> Path:
     known = studies(project)
     near = difflib.get_close_matches(given.name, known, n=1, cutoff=0.5)
     raise DataError(
-        f"one of the studies {', '.join(known) or '(none yet)'}, or a folder with a study.toml", f"{given.as_posix()!r}",
+        f"one of the studies {', '.join(known) or '(none yet)'}, or a folder with a study.toml",
+        f"{given.as_posix()!r}",
         f"did you mean {near[0]}?" if near else "`attribution new NAME` makes a study", table="study.toml",
     )  # fmt: skip
 
@@ -316,7 +325,8 @@ def _year(config: toml.Config, year: int | None) -> int:
         return config.study.default_year
     if isinstance(year, bool) or year not in config.study.years:
         raise DataError(
-            f"a year of the study {config.study.name}: {', '.join(map(str, config.study.years))}", repr(year), "ask for one of these",
+            f"a year of the study {config.study.name}: {', '.join(map(str, config.study.years))}", repr(year),
+            "ask for one of these",
             table="study.toml", column="study.years",
         )  # fmt: skip
     return int(year)

@@ -1,5 +1,7 @@
 """A valid set of tables of twenty people, small enough to read: tests break one thing at a time."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 import copy

@@ -1,5 +1,7 @@
 """Every way the tables have been seen to be wrong, one at a time: the error says where, how many, which, and what to do."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 import datetime as dt

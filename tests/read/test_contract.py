@@ -41,4 +41,4 @@ def test_the_readme_is_current(root):
     parts = (root / "README.md").read_text(encoding="utf-8").split(MARK)
     if len(parts) < 3:
         pytest.skip("README.md has no data dictionary between its markers yet")
-    assert parts[1].strip() == data_dictionary().strip(), "run: python -c 'from attribution.read.contract import ...' and paste"
+    assert parts[1].strip() == data_dictionary().strip(), "paste data_dictionary() again"

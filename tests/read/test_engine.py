@@ -1,5 +1,7 @@
 """The engine: files, frames and databases give the same answers; what cannot be read is named."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 import datetime as dt

@@ -63,7 +63,9 @@ def _is_base(value: Any) -> bool:
 
 
 def _is_window(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value) and value[0] < 0 <= value[1]
+    return (
+        isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value) and value[0] < 0 <= value[1]
+    )
 
 
 def _is_years(value: Any) -> bool:
@@ -85,7 +87,9 @@ class General:
     default_year: int = _whole(1900, high=2200)
     frequency: str = _one_of("quarter", "year")
     question: str = _text("")
-    currency: str = _value(lambda v: isinstance(v, str) and len(v) == 3 and v.isupper(), "three capital letters (EUR)", "EUR")
+    currency: str = _value(
+        lambda v: isinstance(v, str) and len(v) == 3 and v.isupper(), "three capital letters (EUR)", "EUR"
+    )
     tables: str = _text("tables")
     simulated: bool = _flag(False)
     data_until: str = _value(_is_date, "a date as YYYY-MM-DD", "")
@@ -155,7 +159,7 @@ class MatchPlan:
 
 @dataclass(frozen=True)
 class DidPlan:
-    """[did]: covariates, base period and window in event time. There is no default base period: it decides the answer."""
+    """[did]: covariates, base period and window in event time. No default base period: it decides the answer."""
 
     covariates: Names = _names(())
     base_period: Any = _value(
@@ -215,7 +219,9 @@ def read_toml(file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise DataError("a valid TOML file", f"{error}", "correct that line", table=_FILE) from error
     except UnicodeDecodeError as error:
-        raise DataError("a TOML file in UTF-8", f"byte {error.start} in another encoding", "save it as UTF-8", table=_FILE) from error
+        raise DataError(
+            "a TOML file in UTF-8", f"byte {error.start} in another encoding", "save it as UTF-8", table=_FILE
+        ) from error
 
 
 def parse(raw: Mapping[str, Any]) -> Config:
@@ -223,10 +229,13 @@ def parse(raw: Mapping[str, Any]) -> Config:
     _refuse_unknown(raw, _SECTIONS, "section", "")
     for name, given in raw.items():
         if not isinstance(given, Mapping):
-            raise DataError(f"a section [{name}]", f"a value, {given!r}", f"write [{name}] on a line of its own", table=_FILE)
+            raise DataError(
+                f"a section [{name}]", f"a value, {given!r}", f"write [{name}] on a line of its own", table=_FILE
+            )
     if missing := [name for name in _REQUIRED if not raw.get(name)]:
         raise DataError(
-            f"the sections {', '.join(f'[{name}]' for name in _REQUIRED)}", f"{', '.join(f'[{m}]' for m in missing)} missing or empty",
+            f"the sections {', '.join(f'[{name}]' for name in _REQUIRED)}",
+            f"{', '.join(f'[{m}]' for m in missing)} missing or empty",
             "add them (`attribution new` writes a commented study.toml)", table=_FILE, count=len(missing), keys=missing,
         )  # fmt: skip
     parts: dict[str, Any] = {}
@@ -235,7 +244,9 @@ def parse(raw: Mapping[str, Any]) -> Config:
         if kind is dict:
             parts[name] = _freeze(given)
         elif name in _NAMED:
-            parts[name] = MappingProxyType({key: _section(f"{name}.{key}", kind, value) for key, value in given.items()})
+            parts[name] = MappingProxyType(
+                {key: _section(f"{name}.{key}", kind, value) for key, value in given.items()}
+            )
         else:
             parts[name] = _section(name, kind, given)
     config = Config(**parts)
@@ -245,7 +256,9 @@ def parse(raw: Mapping[str, Any]) -> Config:
 
 def _section(name: str, kind: type, given: Any) -> Any:
     if not isinstance(given, Mapping):
-        raise DataError(f"a section [{name}]", f"a value, {given!r}", f"write [{name}] with its keys below", table=_FILE)
+        raise DataError(
+            f"a section [{name}]", f"a value, {given!r}", f"write [{name}] with its keys below", table=_FILE
+        )
     fields = {f.name: f for f in dataclasses.fields(kind)}
     _refuse_unknown(given, fields, "key", name)
     values = {}
@@ -271,31 +284,49 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
     """What must hold between keys."""
     study = config.study
     if study.default_year not in study.years:
-        raise _disagreement("study.default_year", f"one of years {list(study.years)}", study.default_year, "name a year of the list")
+        raise _disagreement(
+            "study.default_year", f"one of years {list(study.years)}", study.default_year, "name a year of the list"
+        )
     needs = [name for name, tier in config.tiers.items() if tier.design != "none"]
     for section in ("comparison", "design"):
         if needs and not raw.get(section):
-            raise _disagreement(section, f"a section [{section}], since tier {needs[0]} has a design", "none", "add the section")
+            raise _disagreement(
+                section, f"a section [{section}], since tier {needs[0]} has a design", "none", "add the section"
+            )
     if needs and config.comparison.headline not in config.comparison.pools:
         raise _disagreement(
-            "comparison.headline", f"one of pools {list(config.comparison.pools)}", config.comparison.headline, "name one of them"
+            "comparison.headline",
+            f"one of pools {list(config.comparison.pools)}",
+            config.comparison.headline,
+            "name one of them",
         )
-    if needs and config.comparison.kind == "landmark":
-        if odd := [pool for pool in config.comparison.pools if pool not in REASONS]:
-            raise _disagreement("comparison.pools", f"statuses of applicants ({', '.join(REASONS)})", odd, "name statuses")
+    odd = [pool for pool in config.comparison.pools if pool not in REASONS]
+    if needs and config.comparison.kind == "landmark" and odd:
+        raise _disagreement(
+            "comparison.pools", f"statuses of applicants ({', '.join(REASONS)})", odd, "name statuses"
+        )
     for name, tier in config.tiers.items():
         if tier.design == "none" and not tier.reason:
-            raise _disagreement(f"tiers.{name}.reason", 'a reason where design = "none"', "none", "say why there is no design")
+            raise _disagreement(
+                f"tiers.{name}.reason", 'a reason where design = "none"', "none", "say why there is no design"
+            )
         if tier.design not in ("none", config.comparison.kind):
             raise _disagreement(
-                f"tiers.{name}.design", f'"none" or the kind of [comparison], "{config.comparison.kind}"', tier.design, "make them agree"
+                f"tiers.{name}.design",
+                f'"none" or the kind of [comparison], "{config.comparison.kind}"',
+                tier.design,
+                "make them agree",
             )
     if needs and not config.design.covariates:
-        raise _disagreement("design.covariates", "at least one covariate", "an empty list", "name the covariates to match on")
+        raise _disagreement(
+            "design.covariates", "at least one covariate", "an empty list", "name the covariates to match on"
+        )
     if extra := [c for c in config.design.placebo_drop if c not in config.design.covariates]:
         raise _disagreement("design.placebo_drop", "covariates of [design]", extra, "drop only what the design uses")
     if study.simulated and "seed" not in config.simulate:
-        raise _disagreement("simulate.seed", "a seed, since simulated = true", "none", "add `seed = 1` under [simulate]")
+        raise _disagreement(
+            "simulate.seed", "a seed, since simulated = true", "none", "add `seed = 1` under [simulate]"
+        )
 
 
 def _disagreement(column: str, required: str, found: Any, mend: str) -> DataError:

@@ -4,8 +4,8 @@ Queries are written once, in DuckDB's dialect; SQLGlot parses them, binds the pa
 identifier and renders the engine's own dialect. Tables stay where they are: files become views, nothing is loaded
 until a query asks for it.
 
-One setting, `ATTRIBUTION_THREADS` (default 1): with one thread the same query gives the same bytes each time. With more,
-sums of floats may differ in the last digit; sums of integer cents never do.
+One setting, `ATTRIBUTION_THREADS` (default 1): with one thread the same query gives the same bytes each time. With
+more, sums of floats may differ in the last digit; sums of integer cents never do.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class DuckDB:
 
     Parameters
     ----------
-    types : table -> column -> SQL type (BIGINT, DOUBLE, DATE, BOOLEAN, VARCHAR). A text column declared otherwise is cast
-        when it is read, an integer id is read as text; nothing else is converted.
+    types : table -> column -> SQL type (BIGINT, DOUBLE, DATE, BOOLEAN, VARCHAR). A text column declared otherwise is
+        cast when it is read, an integer id is read as text; nothing else is converted.
     """
 
     dialect = "duckdb"
@@ -78,7 +78,7 @@ class DuckDB:
         return _GIVEN + table if self._given[table] != self._tables[table] else table
 
     def add_frame(self, table: str, frame: Any) -> None:
-        """Register a pandas, Polars or Arrow frame, or a DuckDB relation, under a table name; nothing is copied twice."""
+        """Register a pandas, Polars or Arrow frame, or a DuckDB relation, under a table name."""
         arrow = as_arrow(frame)
         given = dict(zip(arrow.column_names, map(_sql_type, arrow.schema.types), strict=True))
         name = table if not self._casts(table, given) else _GIVEN + table
@@ -105,11 +105,14 @@ class DuckDB:
             self._con.execute(f"ATTACH {exp.Literal.string(file.as_posix()).sql('duckdb')} AS source (READ_ONLY)")
         except duckdb.Error as error:
             raise DataError(
-                "a DuckDB database", f"{file.name}, which DuckDB cannot open ({_first_line(error)})", "write the file again"
+                "a DuckDB database",
+                f"{file.name}, which DuckDB cannot open ({_first_line(error)})",
+                "write the file again",
             ) from error
         names = self._con.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'source' UNION "
-            "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'source' AND NOT internal ORDER BY 1, 2"
+            "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'source' AND NOT internal "
+            "ORDER BY 1, 2"
         ).fetchall()
         for schema, table in names:
             self._source(table, f"source.{_quoted(schema)}.{_quoted(table)}", file.name)
@@ -158,8 +161,8 @@ def open_engine(where: str | Path, types: Types | None = None) -> Any:
         if scheme not in ENGINES:
             raise DataError(
                 f"a folder, a .duckdb file or a URL of {', '.join(f'{s}://' for s in sorted(ENGINES))}", f"{scheme}://",
-                "use one of these, or add an engine (a dialect and fetch(sql) -> Arrow, for example over the ADBC driver "
-                "of that database) to attribution.read.engine.ENGINES",
+                "use one of these, or add an engine (a dialect and fetch(sql) -> Arrow, for example over the ADBC "
+                "driver of that database) to attribution.read.engine.ENGINES",
             )  # fmt: skip
         return ENGINES[scheme](rest, types)
     path = Path(where)
@@ -259,7 +262,9 @@ def as_arrow(frame: Any) -> pa.Table:
             return pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DataError(
-                "columns of one type each", f"a column of mixed types ({_first_line(error)})", "give each column one type"
+                "columns of one type each",
+                f"a column of mixed types ({_first_line(error)})",
+                "give each column one type",
             ) from error
     raise DataError(
         "a pandas, Polars or Arrow frame, or a DuckDB relation", f"a {type(frame).__name__}", "convert it first"
@@ -294,15 +299,19 @@ def render(sql: str, dialect: str = "duckdb", **params: Any) -> str:
     for place in list(tree.find_all(exp.Placeholder)):
         name = place.name
         if name not in params:
-            raise DataError("a value for every :name of the query", f":{name} without one", f"pass {name}=...", keys=[name])
+            raise DataError(
+                "a value for every :name of the query", f":{name} without one", f"pass {name}=...", keys=[name]
+            )
         used.add(name)
         value = params[name]
         if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
             values = [literal(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-            home = place.parent if isinstance(place.parent, (exp.In, exp.Tuple)) else None
+            home: Any = place.parent if isinstance(place.parent, (exp.In, exp.Tuple)) else None
             home = home or (place.parent.parent if isinstance(place.parent, exp.Paren) else None)
             if not values or home is None:
-                raise DataError("a non-empty list inside IN (:name)", f":{name}", "write `column IN (:name)`", keys=[name])
+                raise DataError(
+                    "a non-empty list inside IN (:name)", f":{name}", "write `column IN (:name)`", keys=[name]
+                )
             home.set("expressions", values)
         else:
             place.replace(literal(value))
@@ -313,7 +322,7 @@ def render(sql: str, dialect: str = "duckdb", **params: Any) -> str:
     return tree.sql(dialect, identify=True)
 
 
-def literal(value: Any) -> exp.Expression:
+def literal(value: Any) -> Any:
     """A Python value as a SQL literal expression."""
     if value is None:
         return exp.Null()
@@ -342,20 +351,26 @@ def tables_of(sql: str) -> set[str]:
 
 
 @lru_cache(maxsize=512)
-def _parse(sql: str) -> exp.Expression:
+def _parse(sql: str) -> Any:
     try:
         trees = sqlglot.parse(sql, read="duckdb")
     except sqlglot.errors.SqlglotError as error:
-        raise DataError("a query in DuckDB's SQL", f"text that does not parse ({_first_line(error)})", "correct it") from error
+        raise DataError(
+            "a query in DuckDB's SQL", f"text that does not parse ({_first_line(error)})", "correct it"
+        ) from error
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
-        raise DataError("one SELECT", "another statement, or several", "ask one question a call; tables are never written")
+        raise DataError(
+            "one SELECT", "another statement, or several", "ask one question a call; tables are never written"
+        )
     return trees[0]
 
 
 def _threads() -> int:
     text = os.environ.get("ATTRIBUTION_THREADS", "1")
     if not text.isdigit() or int(text) < 1:
-        raise DataError("ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads")
+        raise DataError(
+            "ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads"
+        )
     return int(text)
 
 
@@ -396,10 +411,14 @@ def _as_data_error(error: duckdb.Error) -> DataError:
     found = _first_line(error)
     if isinstance(error, duckdb.ConversionException):
         return DataError(
-            "values of the declared type", found, "run `attribution check` on the study: it names the table, column and keys"
+            "values of the declared type",
+            found,
+            "run `attribution check` on the study: it names the table, column and keys",
         )
     if isinstance(error, (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)):
-        return DataError("a query over the tables of the study", found, "correct the query; Study.columns(table) lists names")
+        return DataError(
+            "a query over the tables of the study", found, "correct the query; Study.columns(table) lists names"
+        )
     return DataError("readable tables", found, "write the file again; a copy that was cut off is the usual cause")
 
 

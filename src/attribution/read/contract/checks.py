@@ -66,7 +66,8 @@ def require(study: Study) -> None:
         raise first
     raise DataError(
         first.required, first.found,
-        f"{first.mend}; and {others} more problem{'s' if others > 1 else ''}: `attribution check {study.name}` lists all",
+        f"{first.mend}; and {others} more problem{'s' if others > 1 else ''}: "
+        f"`attribution check {study.name}` lists all",
         table=first.table, column=first.column, count=first.count, keys=first.keys,
     )  # fmt: skip
 
@@ -77,7 +78,8 @@ def _tables(study: Study, present: set[str]) -> tuple[list[DataError], list[Data
         if tier.design != "none":
             needed.setdefault("income_panel", f"tier {tier_name} is to be estimated")
             needed.setdefault(
-                "applications" if tier.design == "landmark" else "comparison_units", f"the design of tier {tier_name} is {tier.design}"
+                "applications" if tier.design == "landmark" else "comparison_units",
+                f"the design of tier {tier_name} is {tier.design}",
             )
     unknown = sorted(present - set(TABLES))
     errors, warnings = [], []
@@ -88,7 +90,9 @@ def _tables(study: Study, present: set[str]) -> tuple[list[DataError], list[Data
             errors.append(DataError(f"a table {table} ({why})", "no such table", mend, table=table))
             continue
         if not _count(study, table):
-            errors.append(DataError(f"rows in {table} ({why})", "an empty table", "export it again", table=table, count=0))
+            errors.append(
+                DataError(f"rows in {table} ({why})", "an empty table", "export it again", table=table, count=0)
+            )
     for table in unknown:
         near = difflib.get_close_matches(table, list(TABLES), n=1)
         warnings.append(
@@ -105,9 +109,13 @@ def _one_table(study: Study, table: Table, stored: dict[str, str]) -> tuple[list
     errors = problems_of_schema(table, study.engine.fetch(f'SELECT * FROM "{table.name}" LIMIT 0'))
     usable, complete = set(stored) - {str(error.column) for error in errors}, True
     given = study.engine.given(table.name) if hasattr(study.engine, "given") else stored
-    as_text = [c for c in table.columns if c.name in usable and given[c.name] == "VARCHAR" and stored[c.name] != "VARCHAR"]
+    as_text = [
+        c for c in table.columns if c.name in usable and given[c.name] == "VARCHAR" and stored[c.name] != "VARCHAR"
+    ]
     if as_text:
-        unread = _counted(study, table.name, [uncastable(c) for c in as_text], source=study.engine.given_name(table.name))
+        unread = _counted(
+            study, table.name, [uncastable(c) for c in as_text], source=study.engine.given_name(table.name)
+        )
         errors += unread
         usable -= {str(error.column) for error in unread}
         if unread:  # an engine may evaluate a column that a rule does not name
@@ -164,7 +172,13 @@ def _error(study: Study, table: str, source: str, wrong: Wrong, count: int) -> D
     values = list(dict.fromkeys(row["v"] for row in rows if row["v"] is not None))
     found = wrong.found + (f" ({', '.join(values[:3])}{', ...' if len(values) > 3 else ''})" if values else "")
     return DataError(
-        wrong.required, found, wrong.mend, table=table, column=wrong.column, count=count, keys=[row["k"] for row in rows]
+        wrong.required,
+        found,
+        wrong.mend,
+        table=table,
+        column=wrong.column,
+        count=count,
+        keys=[row["k"] for row in rows],
     )
 
 
@@ -189,19 +203,23 @@ def _duplicates(study: Study, table: Table) -> list[DataError]:
 def _misplaced(study: Study, table: str, column: str) -> DataError:
     wrong = Wrong(
         column, f"{name(column)} IS NOT NULL", "sensitive attributes only in learners_sensitive",
-        f"a column {column} in {table}", f"move it to learners_sensitive (with legal_basis and collected_on) and drop it from {table}",
+        f"a column {column} in {table}",
+        f"move it to learners_sensitive (with legal_basis and collected_on) and drop it from {table}",
     )  # fmt: skip
     try:
         found = _counted(study, table, [wrong])
     except DataError:
         found = []
-    return found[0] if found else DataError(wrong.required, wrong.found, wrong.mend, table=table, column=column, count=0)
+    return (
+        found[0] if found else DataError(wrong.required, wrong.found, wrong.mend, table=table, column=column, count=0)
+    )
 
 
 def _extra_column(table: Table, column: str) -> DataError:
     near = difflib.get_close_matches(column, table.names, n=1)
     return DataError(
-        "columns of the contract", f"a column {column}, which nothing reads", f"did you mean {near[0]}?" if near else "remove it, or leave it",
+        "columns of the contract", f"a column {column}, which nothing reads",
+        f"did you mean {near[0]}?" if near else "remove it, or leave it",
         table=table.name, column=column,
     )  # fmt: skip
 
@@ -221,7 +239,8 @@ def _agreement(study: Study, usable: dict[str, set[str]]) -> list[DataError]:
         named = [*study.comparison.pools, *([study.comparison.benchmark] if study.comparison.benchmark else [])]
         if empty := [pool for pool in named if pool not in have]:
             errors.append(DataError(
-                "units in every pool of study.toml", f"pools without any: {', '.join(empty)}", "correct [comparison], or add the units",
+                "units in every pool of study.toml", f"pools without any: {', '.join(empty)}",
+                "correct [comparison], or add the units",
                 table="comparison_units", column="pool", count=len(empty), keys=empty,
             ))  # fmt: skip
     return errors
@@ -238,12 +257,11 @@ def _count(study: Study, table: str) -> int:
 
 def _named(error: DataError, table: str) -> DataError:
     return DataError(
-        error.required, error.found, error.mend, table=error.table or table, column=error.column, count=error.count or 1,
+        error.required, error.found, error.mend, table=error.table or table, column=error.column,
+        count=error.count or 1,
         keys=error.keys or (table,),
     )  # fmt: skip
 
 
 def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
-
-

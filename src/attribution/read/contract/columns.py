@@ -1,5 +1,7 @@
 """Data level, one column or row at a time: each check is a SQL condition that is true of a wrong row."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -8,8 +8,9 @@ from .tables import REQUIRED, SENSITIVE, TABLES, Column
 def data_dictionary() -> str:
     """Markdown: one section a table, one row a column."""
     intro = (
-        "Types: text, int, float, bool, date (ISO). Ids are pseudonymous text; money is integer cents. `?` after a type: values "
-        f"may be missing. `optional`: the column may be absent. Required tables: {', '.join(REQUIRED)}; the others may be absent, "
+        "Types: text, int, float, bool, date (ISO). Ids are pseudonymous text; money is integer cents. `?` after a type: "
+        "values may be missing. `optional`: the column may be absent. "
+        f"Required tables: {', '.join(REQUIRED)}; the others may be absent, "
         "and notebooks then say what they skip."
     )
     parts = [intro]
@@ -19,7 +20,9 @@ def data_dictionary() -> str:
         )
         head = f"**{table.name}**: {table.doc}. Key: {', '.join(table.key)}." + (f" Refers: {links}." if links else "")
         rows = [f"| {c.name} | {_type(c)} | {_allowed(c)} | {c.unit} | {c.doc} |" for c in table.columns]
-        parts.append("\n".join([head, "", "| column | type | allowed | unit | meaning |", "|---|---|---|---|---|", *rows]))
+        parts.append(
+            "\n".join([head, "", "| column | type | allowed | unit | meaning |", "|---|---|---|---|---|", *rows])
+        )
     parts.append(f"Only in learners_sensitive: {', '.join(SENSITIVE)}.")
     return "\n\n".join(parts) + "\n"
 

@@ -1,5 +1,7 @@
 """Money and periods: one currency, one frequency, cents and not euros, nothing far outside the rest unless flagged."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 from .columns import Wrong, name, text

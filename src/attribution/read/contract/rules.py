@@ -1,5 +1,7 @@
 """Data level, between tables: who must exist, and what may not come before what."""
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ _MEND = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def schema(table: Table) -> Any:
     """The table as a pandera DataFrameSchema (Arrow types); columns beyond the contract are allowed."""
     import pandas as pd
@@ -30,7 +30,10 @@ def schema(table: Table) -> Any:
     return pandera.DataFrameSchema(
         {
             column.name: pandera.Column(
-                pd.ArrowDtype(_ARROW[column.type]), required=column.required, nullable=True, description=column.doc or None
+                pd.ArrowDtype(_ARROW[column.type]),
+                required=column.required,
+                nullable=True,
+                description=column.doc or None,
             )
             for column in table.columns
         },
@@ -61,18 +64,24 @@ def problems_of_schema(table: Table, empty: pa.Table) -> list[DataError]:
         if column.name in stored and column.name in found:
             wrong.append(
                 DataError(
-                    f"{column.type} values{f' ({column.unit})' if column.unit else ''}", f"a column of type {stored[column.name]}",
-                    _MEND[column.type], table=table.name, column=column.name,
+                    f"{column.type} values{f' ({column.unit})' if column.unit else ''}",
+                    f"a column of type {stored[column.name]}",
+                    _MEND[column.type],
+                    table=table.name,
+                    column=column.name,
                 )  # fmt: skip
             )
         elif column.name not in stored and column.required:
             near = difflib.get_close_matches(column.name, [name for name in stored if name not in declared], n=1)
             wrong.append(
                 DataError(
-                    f"a column {column.name} ({column.doc or column.type})", "no such column",
-                    f"rename {near[0]} to {column.name}" if near else "add the column"
-                    + (" (values may be missing)" if column.nullable else ""),
-                    table=table.name, column=column.name,
+                    f"a column {column.name} ({column.doc or column.type})",
+                    "no such column",
+                    f"rename {near[0]} to {column.name}"
+                    if near
+                    else "add the column" + (" (values may be missing)" if column.nullable else ""),
+                    table=table.name,
+                    column=column.name,
                 )  # fmt: skip
             )
     return wrong

@@ -4,6 +4,8 @@ Types are text, int, float, bool and date; ids are pseudonymous text, dates ISO,
 a `currency` column. An int column with allowed 0 and 1 is a flag that estimators average.
 """
 
+# ruff: noqa: E501  (declarations read best one to a line)
+
 from __future__ import annotations
 
 from collections.abc import Iterable
