@@ -5,6 +5,8 @@ A notebook fills a `Findings` collector step by step; its last cell calls `write
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import re
@@ -19,7 +21,7 @@ import pandas as pd
 from ..errors import DataError, EstimationError
 from ..inference import wilson
 from ..results import Effects
-from .words import human_table
+from .words import Answer, human_table
 
 STATUSES = ("estimated", "described", "not_estimable", "not_available", "suppressed")
 GRADES = ("", "strong", "moderate", "weak", "cannot conclude")
@@ -194,9 +196,10 @@ class Findings:
         return self._suppress(name, columns, reason)
 
     def figure(self, name: str, figure: Any, caption: str) -> None:
-        """Keep a drawn matplotlib figure; `write` saves it as SVG and PNG."""
+        """Show a drawn matplotlib figure in the notebook and keep it; `write` saves it as SVG and PNG."""
         self._check_name(name, self._figures)
         self._figures[name] = (figure, caption)
+        _show(figure)
 
     def show_table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
         """Keep a table (already protected) that `write` saves as CSV, and return it for display."""
@@ -207,7 +210,7 @@ class Findings:
     def answer(self, text: str) -> str:
         """The notebook's answer in words, shown first on the report's page."""
         self._answer = " ".join(str(text).split())
-        return self._answer
+        return Answer(self._answer)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -396,6 +399,19 @@ def _with_grade(columns: dict[str, Any]) -> dict[str, Any]:
     if grade is None or isinstance(grade, str):
         return columns
     return {**columns, "grade": grade.level, "reason": columns.get("reason") or " ".join(grade.reasons)}
+
+
+def _show(figure: Any) -> None:
+    """Display a figure where a notebook is running, once, whether or not pyplot knows it."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or ipython.get_ipython() is None:
+        return
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None}, dpi=160, bbox_inches="tight")
+    data = {"image/png": base64.b64encode(stream.getvalue()).decode(), "text/plain": "figure"}
+    ipython.display.display(data, raw=True, metadata={"image/png": {"width": round(figure.get_figwidth() * 100)}})
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(figure)  # or the inline backend shows it a second time
 
 
 def _save(figure: Any, stem: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,13 @@ class Told(pd.DataFrame):
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
             return self.to_html(index=False, border=0, classes="told")
+
+
+class Answer(str):
+    """A text that a notebook shows as a paragraph."""
+
+    def _repr_html_(self) -> str:
+        return f"<p class='answer'>{html.escape(self)}</p>"
 
 
 def human_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -42,12 +42,13 @@ def write_index(folder: Path, study: Any, documents: list[dict[str, Any]]) -> Pa
     environment = Environment(loader=FileSystemLoader([TEMPLATES, TEMPLATES / "attribution"]), autoescape=True,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     titles = {name: _get(tier, "title", name) for name, tier in dict(getattr(study, "tiers", {})).items()}
-    sections = [_section(folder, document, titles) for document in documents]
+    pools = dict(_get(getattr(study, "comparison", None), "titles", {}) or {})
+    sections = [_section(document, titles, pools) for document in documents]
     page = environment.get_template("index.html.j2").render(
         study=study, title=getattr(study, "title", study.name), question=getattr(study, "question", ""),
         bridge=_bridge(documents, titles), stage_notes=STAGE_NOTES, headline=_headline(folder, documents),
         lead=next((document["answer"] for document in reversed(documents) if document["answer"]), ""),
-        sections=sections, small_print=_small_print(study, documents), grades=GRADES, statuses=STATUSES,
+        sections=sections, small_print=_small_print(study, documents, pools), grades=GRADES, statuses=STATUSES,
         simulated=bool(_get(_get(getattr(study, "config", None), "study", None), "simulated", False)),
         minimum=_get(getattr(study, "disclosure", None), "min_cell", 10),
         share_minimum=_get(getattr(study, "disclosure", None), "percent_min_n", 25),
@@ -63,9 +64,9 @@ def _get(thing: Any, name: str, default: Any) -> Any:
     return thing.get(name, default) if hasattr(thing, "get") else getattr(thing, name, default)
 
 
-def _section(folder: Path, document: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
+def _section(document: dict[str, Any], titles: dict[str, str], pools: dict[str, str]) -> dict[str, Any]:
     """One notebook: its question, answer, figures and the rows of its findings."""
-    rows = [_row(record, titles) for record in document["findings"]]
+    rows = [_row(record, titles, pools) for record in document["findings"]]
     figures = [figure for figure in document["figures"] if figure["name"] != HEADLINE]
     columns = {name: any(row[name] for row in rows) for name in ("interval", "people", "grade", "benchmark")}
     number = document["notebook"].split("_")[0]
@@ -82,7 +83,7 @@ def _section(folder: Path, document: dict[str, Any], titles: dict[str, str]) -> 
     }
 
 
-def _row(record: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
+def _row(record: dict[str, Any], titles: dict[str, str], pools: dict[str, str]) -> dict[str, Any]:
     """One finding in words and rounded numbers."""
     missing = record["status"] in ("not_estimable", "not_available", "suppressed")
     grade = record["grade"] or ""
@@ -94,7 +95,8 @@ def _row(record: dict[str, Any], titles: dict[str, str]) -> dict[str, Any]:
         benchmark = number
     return {
         "tier": titles.get(record["tier"], record["tier"]), "what": _sentence(record["estimand"] or record["term"]),
-        "pool": record["pool"].replace("_", " "), "result": say_estimate(record), "interval": say_interval(record),
+        "pool": pools.get(record["pool"], record["pool"].replace("_", " ")),
+        "result": say_estimate(record), "interval": say_interval(record),
         "people": say_number(record["n_covered"], "people"), "grade": grade, "grade_kind": _kind(grade),
         "missing": missing, "reason": record["reason"] if missing or grade in ("weak", "cannot conclude") else "",
         "text": record["text"], "details": ", ".join(details), "benchmark": benchmark,
@@ -143,7 +145,7 @@ def _stage(record: dict[str, Any]) -> dict[str, Any]:
     return {"value": say_estimate(gain), "interval": say_interval(gain), "people": people}
 
 
-def _small_print(study: Any, documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+def _small_print(study: Any, documents: list[dict[str, Any]], pools: dict[str, str]) -> list[tuple[str, list[str]]]:
     """Population, clock and horizon as the findings state them: (label, its distinct values)."""
     found = [record for document in documents for record in document["findings"]]
 
@@ -154,6 +156,7 @@ def _small_print(study: Any, documents: list[dict[str, Any]]) -> list[tuple[str,
     clocks = [f"counted from {CLOCKS[clock]}" if clock in CLOCKS else clock for clock in distinct("clock")]
     horizons = [f"{months} months" for months in distinct("horizon_months")]
     entries = [("Population", distinct("population")), ("Clock", clocks), ("Horizon", horizons),
-               ("Compared with", [pool.replace("_", " ") for pool in distinct("pool")]), ("Year", [str(study.year)]),
+               ("Compared with", [pools.get(pool, pool.replace("_", " ")) for pool in distinct("pool")]),
+               ("Year", [str(study.year)]),
                ("Plan", [f"{study.plan_hash[:12]} (hash of study.toml)"])]  # fmt: skip
     return [(label, values) for label, values in entries if values]

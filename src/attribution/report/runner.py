@@ -298,6 +298,7 @@ def _execute(
             start_timeout=120,
             execution_timeout=timeout,
             autosave_cell_every=0,
+            shutdown_kernel="immediate",
             kernel_manager_class=kernel,
             on_cell_start=cell_starts,
             resources={"metadata": {"path": str(source.parent)}},  # the kernel's folder, as in Jupyter; papermill's
@@ -380,7 +381,7 @@ def _kernels() -> Iterator[Any]:
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
     started: list[Any] = []
 
     class OwnKernel(AsyncKernelManager):
