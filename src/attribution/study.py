@@ -19,7 +19,8 @@ from sqlglot import exp
 from .errors import DataError
 from .read import config as toml
 from .read.contract.tables import TABLES, sql_types
-from .read.engine import DuckDB, open_engine, query, render, tables_of, to_pandas
+from .read.engine import DuckDB, open_engine, query, to_pandas
+from .read.sql import render, tables_of
 
 PROJECT = "ATTRIBUTION_PROJECT"  # environment variable naming the project folder
 

@@ -15,7 +15,8 @@ from small_school import config, tables
 from attribution import DataError, Study
 from attribution.read.contract import check
 from attribution.read.contract.tables import sql_types
-from attribution.read.engine import DuckDB, open_engine, query, render, tables_of
+from attribution.read.engine import DuckDB, open_engine, query
+from attribution.read.sql import render, tables_of
 
 
 @pytest.fixture

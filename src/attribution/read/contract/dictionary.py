@@ -8,7 +8,8 @@ from .tables import REQUIRED, SENSITIVE, TABLES, Column
 def data_dictionary() -> str:
     """Markdown: one section a table, one row a column."""
     intro = (
-        "Types: text, int, float, bool, date (ISO). Ids are pseudonymous text; money is integer cents. `?` after a type: "
+        "Types: text, int, float, bool, date (ISO)."
+        " Ids are pseudonymous text; money is integer cents. `?` after a type: "
         "values may be missing. `optional`: the column may be absent. "
         f"Required tables: {', '.join(REQUIRED)}; the others may be absent, "
         "and notebooks then say what they skip."
