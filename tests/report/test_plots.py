@@ -34,6 +34,7 @@ def said(figure: Figure, *texts: str) -> None:
 
 def inside(figure: Figure) -> None:
     """No word leaves the page, and no two row or axis labels of an axis overlap."""
+    figure.set_dpi(200)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     drawn, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
@@ -236,8 +237,8 @@ def test_love_counts_what_still_differs_and_speaks_words():
 
 def test_love_bears_the_infinite_the_missing_and_the_many():
     balance = make_balance(80)
-    long = "some_very_long_covariate_name_that_goes_on_and_on_and_on"
-    balance.table["covariate"] = balance.table["covariate"].replace("covariate_7", long)
+    long = {f"covariate_{j}": f"some_very_long_covariate_name_that_goes_on_and_on_{j}" for j in range(0, 80, 5)}
+    balance.table["covariate"] = balance.table["covariate"].replace(long)
     balance.table.loc[0, "smd"], balance.table.loc[2, "smd"], balance.table.loc[5, "smd"] = np.inf, -40.0, np.nan
     figure = plots.love(balance)
     said(figure, "∞", "−40.0", "(1 unknown)", "60 largest of 80")

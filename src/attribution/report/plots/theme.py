@@ -60,8 +60,13 @@ def drawn(function: F) -> F:
     def inside(*args: Any, **kwargs: Any) -> Any:
         with style():
             figure = function(*args, **kwargs)
-            # the layout is solved once and kept: solved again at each saving, it would move by a hair each time
-            figure.draw_without_rendering()
+            # Solved here and kept: solved at each saving, it would move by a hair. At the resolution of the saved file,
+            # since letters are relatively wider there; a second pass settles wide labels.
+            screen = figure.get_dpi()
+            figure.set_dpi(RC["savefig.dpi"])
+            for _ in range(2):
+                figure.draw_without_rendering()
+            figure.set_dpi(screen)
             figure.set_layout_engine("none")
             return figure
 
