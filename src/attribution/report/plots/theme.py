@@ -68,6 +68,8 @@ def drawn(function: F) -> F:
                 figure.draw_without_rendering()
             figure.set_dpi(screen)
             figure.set_layout_engine("none")
+            for axis in figure.axes:  # the solver's last digits depend on memory addresses
+                axis.set_position([round(float(v), 5) for v in axis.get_position().bounds])
             return figure
 
     return cast(F, inside)
