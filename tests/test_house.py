@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-
 from conftest import ROOT
 
 HEAVY = {"dowhy", "statsmodels", "seaborn", "matplotlib", "sklearn", "papermill", "nbconvert", "pandera", "pandas"}

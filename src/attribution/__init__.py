@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "study": ["Study"],
     "read.simulate": ["School", "simulate_school"],
+    "read.external": ["full_nsw_sample"],
     "outcomes.career": ["career_outcomes"],
     "cohorts.cohorts": ["Cohort", "landmarks"],
     "cohorts.panel": ["Panel"],
@@ -20,6 +21,7 @@ _WHERE = {
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.did": ["group_time_att"],
+    "estimate.experiment": ["difference_in_means"],
     "estimate.aggregate": ["aggregate"],
     "findings.finding": ["Finding", "Findings"],
     "findings.bridge": ["Bridge", "bridge"],

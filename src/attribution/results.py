@@ -113,6 +113,11 @@ class Effects(Result):
 
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units, in the same order."""
+        if "cells" in (self.spec.get("score_rows"), other.spec.get("score_rows")):
+            raise EstimationError(
+                "score rows that belong to units or clusters", "rows that stand for cells of many units",
+                "give Panel a cluster= (the unit itself will do), or combine within one fit",
+            )  # fmt: skip
         if self.scores.shape != other.scores.shape:
             raise EstimationError(
                 "two results on the same sample and as many estimates",

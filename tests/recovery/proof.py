@@ -46,8 +46,8 @@ def one(job: tuple[str, int]) -> list[dict]:
     units, design = one.cohort.units, one.design
     matched = people.loc[units.loc[design.matched & design.treated, "person"]]
     effect = at.att(design, "employed_h", data=one.cohort.outcomes)
-    keep("placement, matched", effect, "employed_h", (matched["employed1_q4"].astype(float) - matched["employed0_q4"]).mean(),
-         one.grade.level)  # fmt: skip
+    gained = matched["employed1_q4"].astype(float) - matched["employed0_q4"]
+    keep("placement, matched", effect, "employed_h", gained.mean(), one.grade.level)
 
     frame = one.cohort.panel(("income",), covariates=study.did.covariates)
     panel = at.Panel(frame, unit="unit", period="period", cohort="cohort", outcome="income", cluster="person",
@@ -83,7 +83,8 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         wrong = said & (np.where(part["verdict"] == "raised", 1.0, -1.0) != sign)
         out.append({
             "variant": variant, "estimand": estimand, "seeds": len(part), "truth": part["truth"].mean(),
-            "bias": error.mean(), "mean_se": part["std_error"].mean(), "bias_in_se": error.mean() / part["std_error"].mean(),
+            "bias": error.mean(), "mean_se": part["std_error"].mean(),
+            "bias_in_se": error.mean() / part["std_error"].mean(),
             "rmse": float(np.sqrt((error**2).mean())), "se_ratio": part["std_error"].mean() / error.std(),
             "coverage": (error.abs() < 1.959964 * part["std_error"]).mean(),
             "cannot_conclude": (part["grade"] == "cannot conclude").mean(), "confident_wrong_sign": wrong.mean(),

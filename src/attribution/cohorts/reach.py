@@ -28,8 +28,8 @@ def reach(study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    One row a tier and group: tier, group, n (persons), of (persons whose answer is known; groups nobody answered for are left out), share (n / of),
-    sensitive (bool: stricter small-cell rule). Undeclared is never counted as "no".
+    One row a tier and group: tier, group, n (persons), of (persons whose answer is known; groups nobody answered
+    for are left out), share (n / of), sensitive (bool: stricter small-cell rule). Undeclared is never counted as "no".
     """
     year = study.year - study.clock.cohort_lag_years
     counts = ", ".join(f"COUNT(*) FILTER (WHERE {condition}) AS n{k}" for k, condition in enumerate(_GROUPS.values()))

@@ -90,7 +90,7 @@ def why_no_placement(study: Study, tier: str) -> str:
     if plan.design == "none":
         return plan.reason
     if study.horizon_months < (plan.placement_from_months or 0):
-        return plan.reason or f"placement of this tier can be read only {plan.placement_from_months} months after date zero"
+        return plan.reason or f"placement can be read only {plan.placement_from_months} months after date zero"
     return ""
 
 

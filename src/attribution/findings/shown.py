@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..results import Effects
+from ..results import Check, Effects
 from ..study import Study
 from .bridge import Bridge
 from .comparison import Comparison
@@ -18,11 +18,17 @@ from .words import human_table, say_number
 
 VERDICT = {True: "passed", False: "failed", None: "not answered"}
 NO_NUMBER = "–"
+TERMS = {"att": "effect on the treated (ATT)"}
 
 
 def pool_title(study: Study, pool: str) -> str:
     """A comparison pool in words."""
     return study.comparison.titles.get(pool, pool.replace("_", " "))
+
+
+def inside(title: str) -> str:
+    """A title inside a sentence: only the first letter changes."""
+    return title[:1].lower() + title[1:]
 
 
 def reach_table(study: Study, reached: pd.DataFrame) -> pd.DataFrame:
@@ -44,12 +50,12 @@ def flow_table(study: Study, flow: pd.DataFrame) -> pd.DataFrame:
     sums = []
     for arm, rows in flow.groupby("arm", sort=False):
         before = None
-        for row in rows.itertuples():
-            cells[arm, row.step, "n"] = int(row.n)
+        for step, n, excluded in zip(rows["step"], rows["n"], rows["excluded"], strict=True):
+            cells[arm, step, "n"] = int(n)
             if before is not None:
-                cells[arm, row.step, "excluded"] = int(row.excluded)
-                sums.append(((arm, before, "n"), [(arm, row.step, "n"), (arm, row.step, "excluded")]))
-            before = row.step
+                cells[arm, step, "excluded"] = int(excluded)
+                sums.append(((arm, before, "n"), [(arm, step, "n"), (arm, step, "excluded")]))
+            before = step
     hidden = protect(cells, sums, min_cell=study.disclosure.min_cell)
     told = flow.copy()
     for column in ("n", "excluded"):
@@ -85,10 +91,10 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
     """One row a pool: how many are covered, worst imbalance, placebo, grade; pools that cannot be built say why."""
     rows = []
     for pool, one in made.items():
-        counts = one.design.tidy().set_index("sample")
+        treated = one.design.treated
         rows.append({
-            "comparison": pool_title(study, pool), "starters": _people(study, counts.loc["all", "treated"]),
-            "matched": _people(study, counts.loc["matched", "treated"]),
+            "comparison": pool_title(study, pool), "starters": _people(study, int(treated.sum())),
+            "matched": _people(study, int((one.design.matched & treated).sum())),
             "largest imbalance (SD)": f"{one.balance.worst_smd:.2f}",
             **{check.name: VERDICT[check.passed] for check in one.checks}, "grade": one.grade.level,
         })  # fmt: skip
@@ -101,14 +107,15 @@ def effects_table(effects: Mapping[str, Effects], *, first: str = "comparison", 
     """Several results side by side: one row an estimate, in words and rounded; dictionary keys name the rows."""
     rows = []
     for name, effect in effects.items():
-        for row in effect.tidy(level).itertuples():
+        for row in effect.tidy(level).to_dict("records"):
             unit = effect.unit
-            points = unit == "share" and row.term not in ("observed", "counterfactual")
+            points = unit == "share" and row["term"] not in ("observed", "counterfactual")
+            low, high = (_say(row[bound], unit, points) for bound in ("conf_low", "conf_high"))
             rows.append({
-                first: name, "what": str(row.term).replace("_", " "),
-                "estimate": _say(row.estimate, unit, points), "standard error": _say(row.std_error, unit, False),
-                f"{level:.0%} interval": f"{_say(row.conf_low, unit, points)} to {_say(row.conf_high, unit, points)}",
-                "treated": f"{row.n_treated:,.0f}", "comparison records": f"{row.n_comparison:,.0f}",
+                first: name, "what": TERMS.get(row["term"], str(row["term"]).replace("_", " ")),
+                "estimate": _say(row["estimate"], unit, points), "standard error": _say(row["std_error"], unit, False),
+                f"{level:.0%} interval": f"{low} to {high}", "treated": f"{row['n_treated']:,.0f}",
+                "comparison records": f"{row['n_comparison']:,.0f}",
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -116,16 +123,16 @@ def effects_table(effects: Mapping[str, Effects], *, first: str = "comparison", 
 def bridge_table(study: Study, bridge: Bridge) -> pd.DataFrame:
     """The bridge for people: one row a tier and stage. Small tiers show words instead of numbers."""
     rows = []
-    for row in bridge.table.itertuples():
-        told = row.status in ("estimated", "described")
-        small = told and 0 < row.n < max(study.disclosure.min_cell, study.disclosure.percent_min_n)
+    least = max(study.disclosure.min_cell, study.disclosure.percent_min_n)
+    for row in bridge.table.to_dict("records"):
+        told = row["status"] in ("estimated", "described")
+        small = told and 0 < row["n"] < least
+        shown = told and not small
         rows.append({
-            "tier": row.tier, "stage": row.stage,
-            "share": NO_NUMBER if not told or small else f"{row.share:.1%}",
-            "95 % interval": NO_NUMBER if not told or small else f"{row.conf_low:.1%} to {row.conf_high:.1%}",
-            "people": NO_NUMBER if not told or small else f"{row.people:,.0f}",
-            "of": NO_NUMBER if not told or small else f"{row.n:,.0f}",
-            "why no number": "fewer people than the disclosure rule allows" if small else row.reason,
+            "tier": row["tier"], "stage": row["stage"], "share": f"{row['share']:.1%}" if shown else NO_NUMBER,
+            "95 % interval": f"{row['conf_low']:.1%} to {row['conf_high']:.1%}" if shown else NO_NUMBER,
+            "people": f"{row['people']:,.0f}" if shown else NO_NUMBER, "of": f"{row['n']:,.0f}" if shown else NO_NUMBER,
+            "why no number": "fewer people than the disclosure rule allows" if small else row["reason"],
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -135,18 +142,31 @@ def earlier(out: str) -> pd.DataFrame:
     return human_table(read_findings(out)) if out else pd.DataFrame()
 
 
-def forest(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Frame for `plots.estimates` from {label, effect, term?, grade?, group?} or {label, reason}."""
-    out = []
-    for row in rows:
-        effect = row.get("effect")
-        line = {key: row[key] for key in ("label", "group", "grade", "reason") if key in row}
-        if effect is not None:
-            tidy = effect.tidy()
-            one = tidy[tidy["term"] == row["term"]].iloc[0] if "term" in row else tidy.iloc[0]
-            line |= {name: one[name] for name in ("estimate", "conf_low", "conf_high")}
-        out.append(line)
-    return pd.DataFrame(out).reindex(columns=["label", "group", "estimate", "conf_low", "conf_high", "grade", "reason"])
+def checks_in_words(checks: Sequence[Check]) -> pd.DataFrame:
+    """One row a check: the question, the verdict, what was found."""
+    rows = [{"question": check.question, "verdict": VERDICT[check.passed], "found": check.text} for check in checks]
+    return pd.DataFrame(rows, columns=["question", "verdict", "found"])
+
+
+def forest(
+    study: Study, made: Mapping[str, Comparison], effects: Mapping[str, Effects], refused: Mapping[str, str]
+) -> pd.DataFrame:
+    """Frame for `plots.estimates`: one row a pool, the effect or why there is none."""
+    rows = []
+    for pool, effect in effects.items():
+        terms = effect.labels["term"].tolist()
+        one = effect.tidy().iloc[terms.index("att") if "att" in terms else 0]
+        numbers = {name: one[name] for name in ("estimate", "conf_low", "conf_high")}
+        rows.append({"label": pool_title(study, pool), "grade": made[pool].grade.level, **numbers})
+    rows += [{"label": pool_title(study, pool), "reason": reason} for pool, reason in refused.items()]
+    return pd.DataFrame(rows).reindex(columns=["label", "estimate", "conf_low", "conf_high", "grade", "reason"])
+
+
+def bracket(effects: Mapping[str, Effects]) -> pd.DataFrame:
+    """Frame for `plots.bracket`: one row an estimator, the first is the headline."""
+    columns = ["estimate", "conf_low", "conf_high"]
+    rows = [{"label": name, **effect.tidy().iloc[0][columns]} for name, effect in effects.items()]
+    return pd.DataFrame(rows).assign(headline=[j == 0 for j in range(len(rows))])
 
 
 def _hidden(words: pd.DataFrame) -> list[str]:

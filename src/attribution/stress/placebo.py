@@ -55,9 +55,9 @@ def placebo_outcome(
     verdict = _verdict(passed, margin_sd)
     if rejected and drop:
         passed = None
-        verdict = f"differs from zero once {', '.join(drop)} are left out, so the full design rests on them"
-    name = outcome.replace("_", " ")
-    text = f"Placebo on {name}: {estimate:,.3g} (standard error {std_error:,.3g}) {verdict}."
+        left_out = " and ".join(map(_named, drop))
+        verdict = f"differs from zero once {left_out} is left out: the full design rests on that"
+    text = f"Placebo on {_named(outcome)}: {_say(estimate)} (standard error {_say(std_error)}) {verdict}."
     return Check(
         name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
         statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
@@ -86,13 +86,24 @@ def pre_period(effects: Effects, *, spread: float, margin_sd: float = 0.25, leve
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * spread
     passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level)
     text = (
-        f"Effects in {int(use.sum())} periods before date zero: on average {estimate:,.3g} (standard error "
-        f"{std_error:,.3g}); joint test p = {p_value:.2f} ({df} degrees of freedom): {_verdict(passed, margin_sd)}."
+        f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
+        f"(standard error {_say(std_error)}); joint test p = {p_value:.2f} ({df} degrees of freedom): "
+        f"{_verdict(passed, margin_sd)}."
     )
     return Check(
         name="pre-period effects", question="Did the two groups move together before date zero?", statistic=statistic,
         std_error=std_error, threshold=margin, passed=passed, text=text, table=effects.tidy(level)[use],
     )  # fmt: skip
+
+
+def _named(column: str) -> str:
+    """income_lag_1 -> income 1 period before date zero."""
+    name, _, lag = column.partition("_lag_")
+    return f"{name} {lag} period{'s' if lag != '1' else ''} before date zero" if lag else name.replace("_", " ")
+
+
+def _say(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _equivalent(rejected: bool, estimate: float, std_error: float, margin: float, level: float) -> bool | None:
