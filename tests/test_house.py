@@ -7,10 +7,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"dowhy", "statsmodels", "seaborn", "matplotlib", "sklearn", "papermill", "nbconvert", "pandera", "pandas"}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
 
 from attribution.report.runner import run
 
+ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "reports" / "nsw" / "1978"
 NUMBERS = ["estimate", "std_error", "conf_low", "conf_high", "n_treated", "n_comparison", "n_covered", "benchmark"]
 

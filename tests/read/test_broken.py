@@ -8,7 +8,7 @@ import datetime as dt
 
 import pandas as pd
 import pytest
-from small_school import FREE, REJECTED, STARTED, config, tables
+from small_tables import FREE, REJECTED, STARTED, config, tables
 
 from attribution import DataError, Study
 from attribution.read.contract import check, require

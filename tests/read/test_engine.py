@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from small_school import config, tables
+from small_tables import config, tables
 
 from attribution import DataError, Study
 from attribution.read.contract import check
