@@ -172,8 +172,10 @@ def bridge(*tiers: Bridge) -> Bridge:
     if len(set(names)) != len(names):
         raise EstimationError("each tier once", f"tiers {names}", "build one bridge a tier")
     return Bridge(
-        table=pd.concat([part.table for part in tiers], ignore_index=True),
-        ratios=pd.concat([part.ratios for part in tiers], ignore_index=True),
+        table=pd.DataFrame([row for part in tiers for row in part.table.to_dict("records")], columns=COLUMNS),
+        ratios=pd.DataFrame(
+            [row for part in tiers for row in part.ratios.to_dict("records")], columns=tiers[0].ratios.columns
+        ),
         level=tiers[0].level,
     )
 
