@@ -130,6 +130,9 @@ class Findings:
         self._figures: dict[str, tuple[Any, str]] = {}
         self._tables: dict[str, tuple[pd.DataFrame, str]] = {}
         self._answer = ""
+        self._tiers = {name: tier.title for name, tier in dict(getattr(study, "tiers", {})).items()
+                       if hasattr(tier, "title") and not callable(tier.title)}  # fmt: skip
+        self._pools = dict(_read(getattr(study, "comparison", None), "titles", {}) or {})
 
     # -- adding -------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class Findings:
         """Show a drawn matplotlib figure in the notebook and keep it; `write` saves it as SVG and PNG."""
         self._check_name(name, self._figures)
         self._figures[name] = (figure, caption)
-        _show(figure)
+        _show(figure, caption)
 
     def show_table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
         """Keep a table (already protected) that `write` saves as CSV, and return it for display."""
@@ -221,9 +224,10 @@ class Findings:
         """All findings, the fixed columns, in the order they were added."""
         return to_frame(self._findings.values())
 
-    def table(self) -> pd.DataFrame:
-        """The findings for people: words, rounded numbers, no empty columns."""
-        return human_table(self.frame())
+    def table(self, part: str = "") -> pd.DataFrame:
+        """The findings for people (those with `part` in their name): words, rounded numbers, no empty columns."""
+        chosen = [finding for name, finding in self._findings.items() if part in name]
+        return human_table(to_frame(chosen), self._tiers, self._pools)
 
     def write(self, out: str | Path = "") -> pd.DataFrame:
         """Write findings, figures and tables below `out` and return the display table; out="" writes nothing."""
@@ -401,7 +405,7 @@ def _with_grade(columns: dict[str, Any]) -> dict[str, Any]:
     return {**columns, "grade": grade.level, "reason": columns.get("reason") or " ".join(grade.reasons)}
 
 
-def _show(figure: Any) -> None:
+def _show(figure: Any, caption: str) -> None:
     """Display a figure where a notebook is running, once, whether or not pyplot knows it."""
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
@@ -409,7 +413,8 @@ def _show(figure: Any) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None}, dpi=160, bbox_inches="tight")
     data = {"image/png": base64.b64encode(stream.getvalue()).decode(), "text/plain": "figure"}
-    ipython.display.display(data, raw=True, metadata={"image/png": {"width": round(figure.get_figwidth() * 100)}})
+    shape = {"width": round(figure.get_figwidth() * 100), "alt": caption}
+    ipython.display.display(data, raw=True, metadata={"image/png": shape})
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)  # or the inline backend shows it a second time
 

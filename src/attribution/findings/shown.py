@@ -13,12 +13,14 @@ from ..study import Study
 from .bridge import Bridge
 from .comparison import Comparison
 from .disclosure import protect, protect_table
-from .finding import read_findings
-from .words import human_table, say_number
+from .finding import read_documents
+from .words import MINUS, Told, plain, records, say_estimate, say_interval, say_number
 
 VERDICT = {True: "passed", False: "failed", None: "not answered"}
 NO_NUMBER = "–"
-TERMS = {"att": "effect on the treated (ATT)"}
+TERMS = {
+    "observed": "starters (observed)", "counterfactual": "partners (counterfactual)", "att": "difference: the effect",
+}  # fmt: skip
 
 
 def pool_title(study: Study, pool: str) -> str:
@@ -27,14 +29,20 @@ def pool_title(study: Study, pool: str) -> str:
 
 
 def inside(title: str) -> str:
-    """A title inside a sentence: only the first letter changes."""
-    return title[:1].lower() + title[1:]
+    """A title inside a sentence: only the first letter changes, and not that of an acronym."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def in_tier_order(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order in which the plan names the tiers."""
+    place = {tier: k for k, tier in enumerate(study.tiers)}
+    return frame.sort_values("tier", key=lambda tiers: tiers.map(place), kind="stable", ignore_index=True)
 
 
 def reach_table(study: Study, reached: pd.DataFrame) -> pd.DataFrame:
     """`at.reach` with small cells as missing numbers: tier, group, n, of, share (titles in words)."""
     rule = study.disclosure
-    frame = reached.set_index(["tier", "group"])[["n", "of", "share"]]
+    frame = in_tier_order(study, reached).set_index(["tier", "group"])[["n", "of", "share"]]
     words = protect_table(
         frame, counts=["n", "of"], shares={"share": ("n", "of")}, min_cell=rule.min_cell_sensitive,
         percent_min_n=rule.percent_min_n,
@@ -42,6 +50,20 @@ def reach_table(study: Study, reached: pd.DataFrame) -> pd.DataFrame:
     told = frame.astype(float).where(~words.isin(_hidden(words)))
     told = told.reset_index()
     return told.assign(tier=told["tier"].map(lambda tier: study.tiers[tier].title if tier in study.tiers else tier))
+
+
+def reach_words(reached: pd.DataFrame) -> pd.DataFrame:
+    """`reach_table` as people read it: one row a group, one column a tier, "small group" where nothing is shown."""
+    told = reached.assign(
+        told=[
+            "small group" if pd.isna(n) else f"{n:,.0f}" if group == "everyone" or pd.isna(share)
+            else f"{n:,.0f} ({share:.0%} of {of:,.0f})"
+            for group, n, of, share in zip(reached["group"], reached["n"], reached["of"], reached["share"], strict=True)
+        ]
+    )  # fmt: skip
+    tiers, groups = list(dict.fromkeys(told["tier"])), list(dict.fromkeys(told["group"]))
+    wide = told.pivot(index="group", columns="tier", values="told").reindex(index=groups, columns=tiers)
+    return Told(wide.fillna("").rename_axis(index="people", columns=None).reset_index())
 
 
 def flow_table(study: Study, flow: pd.DataFrame) -> pd.DataFrame:
@@ -70,7 +92,7 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Career outcomes by tier (`career_outcomes(...).table()`), protected and in words."""
     kinds = ["found_job", "changed_job", "moved_up", "business"]
     counts = ["persons", "matured", "observed", "claimed", "partly", "embedded", *kinds]
-    frame = table.set_index("tier")
+    frame = in_tier_order(study, table).set_index("tier")
     shown = protect_table(
         frame[[*counts, "observed_share", "claimed_share"]], counts=counts,
         shares={"observed_share": ("observed", "matured"), "claimed_share": ("claimed", "matured")},
@@ -78,13 +100,16 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
     shown.index = [study.tiers[tier].title if tier in study.tiers else tier for tier in shown.index]
     names = {
-        "persons": "started", "matured": "horizon passed",
-        "observed": "observed (any cause)", "observed_share": "observed share",
-        "claimed": "claimed (credited)", "claimed_share": "claimed share", "partly": "credited in part",
-        "embedded": "contract of the programme (apart)", "found_job": "found a job", "changed_job": "changed jobs",
-        "moved_up": "moved up", "business": "started a business",
+        "persons": "people who started", "matured": "of them, horizon passed",
+        "observed": "had a career outcome, whatever the cause", "observed_share": "as a share",
+        "found_job": "first outcome: found a job", "changed_job": "first outcome: changed jobs",
+        "moved_up": "first outcome: moved up", "business": "first outcome: started a business",
+        "claimed": "credit the school with it", "claimed_share": "as a share ", "partly": "credit the school in part",
+        "embedded": "contract of the programme itself (counted apart)",
     }  # fmt: skip
-    return shown.rename(columns=names).rename_axis("tier").reset_index()
+    wide = shown[list(names)].rename(columns=names).T.rename_axis("people").reset_index()
+    wide["people"] = wide["people"].str.strip()
+    return Told(wide.rename_axis(columns=None))
 
 
 def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[str, str]) -> pd.DataFrame:
@@ -93,17 +118,17 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
     for pool, one in made.items():
         treated = one.design.treated
         rows.append({
-            "comparison": pool_title(study, pool), "starters": _people(study, int(treated.sum())),
-            "matched": _people(study, int((one.design.matched & treated).sum())),
-            "largest imbalance (SD)": f"{one.balance.worst_smd:.2f}",
-            **{check.name: VERDICT[check.passed] for check in one.checks}, "grade": one.grade.level,
+            "compared with": pool_title(study, pool), "starters": _people(study, int(treated.sum())),
+            "with a partner": _people(study, int((one.design.matched & treated).sum())),
+            "largest difference left (SD)": f"{one.balance.worst_smd:.2f}",
+            **{check.name: VERDICT[check.passed] for check in one.checks}, "evidence": one.grade.level,
         })  # fmt: skip
     for pool, why in refused.items():
-        rows.append({"comparison": pool_title(study, pool), "grade": "no comparison", "why": why})
-    return pd.DataFrame(rows).fillna("")
+        rows.append({"compared with": pool_title(study, pool), "evidence": "no comparison", "why": plain(why)})
+    return Told(pd.DataFrame(rows).fillna(""))
 
 
-def effects_table(effects: Mapping[str, Effects], *, first: str = "comparison", level: float = 0.95) -> pd.DataFrame:
+def effects_table(effects: Mapping[str, Effects], *, first: str = "compared with", level: float = 0.95) -> pd.DataFrame:
     """Several results side by side: one row an estimate, in words and rounded; dictionary keys name the rows."""
     rows = []
     for name, effect in effects.items():
@@ -113,11 +138,11 @@ def effects_table(effects: Mapping[str, Effects], *, first: str = "comparison", 
             low, high = (_say(row[bound], unit, points) for bound in ("conf_low", "conf_high"))
             rows.append({
                 first: name, "what": TERMS.get(row["term"], str(row["term"]).replace("_", " ")),
-                "estimate": _say(row["estimate"], unit, points), "standard error": _say(row["std_error"], unit, False),
-                f"{level:.0%} interval": f"{low} to {high}", "treated": f"{row['n_treated']:,.0f}",
-                "comparison records": f"{row['n_comparison']:,.0f}",
+                "estimate": _say(row["estimate"], unit, points),
+                f"{level:.0%} interval": f"{low.removesuffix(' %').removesuffix(' points')} to {high}",
+                "starters": f"{row['n_treated']:,.0f}", "partners": f"{row['n_comparison']:,.0f}",
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return Told(pd.DataFrame(rows))
 
 
 def bridge_table(study: Study, bridge: Bridge) -> pd.DataFrame:
@@ -132,20 +157,85 @@ def bridge_table(study: Study, bridge: Bridge) -> pd.DataFrame:
             "tier": row["tier"], "stage": row["stage"], "share": f"{row['share']:.1%}" if shown else NO_NUMBER,
             "95 % interval": f"{row['conf_low']:.1%} to {row['conf_high']:.1%}" if shown else NO_NUMBER,
             "people": f"{row['people']:,.0f}" if shown else NO_NUMBER, "of": f"{row['n']:,.0f}" if shown else NO_NUMBER,
-            "why no number": "fewer people than the disclosure rule allows" if small else row["reason"],
+            "why no number": "" if shown else "fewer people than the disclosure rule allows" if small
+            else f"{row['status'].replace('_', ' ')}: {plain(str(row['reason']))}",
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return Told(pd.DataFrame(rows))
 
 
 def earlier(out: str) -> pd.DataFrame:
-    """What the other notebooks of the same run found; empty when nothing is written (interactive use)."""
-    return human_table(read_findings(out)) if out else pd.DataFrame()
+    """What the other notebooks of the same run answered; empty when nothing is written (interactive use)."""
+    rows = [(one["question"], one["answer"]) for one in read_documents(out)] if out else []
+    return Told(rows, columns=["question", "answer"])
 
 
 def checks_in_words(checks: Sequence[Check]) -> pd.DataFrame:
     """One row a check: the question, the verdict, what was found."""
-    rows = [{"question": check.question, "verdict": VERDICT[check.passed], "found": check.text} for check in checks]
-    return pd.DataFrame(rows, columns=["question", "verdict", "found"])
+    rows = [(check.question, VERDICT[check.passed], plain(check.text)) for check in checks]
+    return Told(rows, columns=["question", "verdict", "found"])
+
+
+def known_elsewhere(study: Study) -> pd.DataFrame:
+    """Numbers the study knows from elsewhere, with their sources."""
+    rows = [
+        (row["what"], _say(row["estimate"], "share", True) if 0 < abs(row["estimate"]) < 1
+         else f"{row['estimate']:,.0f}", row["source"])
+        for row in study.benchmarks.values()
+    ]  # fmt: skip
+    return Told(rows, columns=["known from elsewhere", "number", "source"])
+
+
+def grades_in_words(study: Study, compared: Mapping[str, tuple[Mapping[str, Comparison], Mapping[str, str]]]) -> str:
+    """A sentence a tier: with whom its starters can be compared, how well, and with whom not."""
+    said = []
+    for tier, (made, refused) in compared.items():
+        good = [f"{inside(pool_title(study, pool))} (evidence {one.grade.level})" for pool, one in made.items()
+                if one.grade.level != "cannot conclude"]  # fmt: skip
+        bad = [inside(pool_title(study, pool)) for pool, one in made.items() if one.grade.level == "cannot conclude"]
+        bad += [inside(pool_title(study, pool)) for pool in refused]
+        text = f"can be compared with: {', '.join(good)}." if good else "can be compared with nobody."
+        also = f" Nothing can be concluded from: {', '.join(bad)}." if bad else ""
+        said.append(f"{study.tiers[tier].title} {text}{also}")
+    return " ".join(said)
+
+
+def effects_in_words(study: Study, told: pd.DataFrame) -> str:
+    """A sentence a finding: the effect with interval and evidence, or why there is none."""
+    said = []
+    for record in records(told):
+        title = study.tiers[record["tier"]].title
+        if record["status"] != "estimated":
+            why = plain(record["reason"]).rstrip(".")
+            said.append(f"{title}: {record['status'].replace('_', ' ')}, because {inside(why)}.")
+        elif record["grade"] == "cannot conclude":
+            said.append(f"{title}: nothing can be concluded, because a check of the comparison failed.")
+        else:
+            number = f"{say_estimate(record)} (95 % interval {say_interval(record)})"
+            clear = "" if record["conf_low"] * record["conf_high"] > 0 else "no clear effect, "
+            said.append(f"{title}: {clear}{number}; the evidence is {record['grade']}.")
+    return " ".join(said)
+
+
+def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str]) -> str:
+    """The headline for a reader in a hurry: a sentence or two a tier; `grades` is tier title -> grade."""
+    said = []
+    happened = inside(study.outcomes["placement"].title)
+    for tier in dict.fromkeys(bridge.table["tier"]):
+        caused, seen, anyway = (bridge.stage(tier, name) for name in ("attributable", "observed", "counterfactual"))
+        if caused["status"] != "estimated":
+            status = str(caused["status"]).replace("_", " ")
+            said.append(f"{tier}: {status}, because {inside(plain(str(caused['reason'])).rstrip('.'))}.")
+            continue
+        low, high = (f"{100 * caused[end]:+.1f}".replace("-", MINUS) for end in ("conf_low", "conf_high"))
+        share = f"{100 * caused['share']:+.1f}".replace("-", MINUS)
+        clear = "" if caused["conf_low"] * caused["conf_high"] > 0 else " No clear effect: the interval includes zero."
+        said.append(
+            f"{tier}: of {caused['n']:,.0f} people without a job at the start, {seen['people']:,.0f} "
+            f"({seen['share']:.0%}) were {happened}. Without it, similar people suggest, {anyway['people']:,.0f} would "
+            f"have been. The difference, {caused['people']:,.0f} people ({share} points, 95 % interval {low} to "
+            f"{high}), is attributable; the evidence is {grades[tier]}.{clear}"
+        )
+    return " ".join(said)
 
 
 def forest(
@@ -182,5 +272,5 @@ def _say(value: float, unit: str, signed: bool) -> str:
     if value is None or not np.isfinite(value):
         return NO_NUMBER
     if unit == "share":
-        return f"{100 * value:{'+' if signed else ''}.1f} {'points' if signed else '%'}"
-    return say_number(value, unit)
+        return say_number(value, unit, signed=signed)
+    return f"{say_number(value, unit)} {unit}"

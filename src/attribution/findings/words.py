@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,16 +15,52 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
+MINUS = "\u2212"
+KINDS = {
+    "strong": "good", "moderate": "good", "passed": "good", "weak": "mid", "cannot conclude": "bad", "failed": "bad",
+    "not estimable": "none", "not available": "none", "suppressed": "none", "not answered": "none",
+    "no comparison": "none",
+}  # fmt: skip
+FIGURE = re.compile(r"[-+−<]?[\d–][^a-z]*( ?%| points)?( to .*)?( [A-Z]{3} a \w+)?")
+
+
 class Told(pd.DataFrame):
-    """A frame whose notebook display shows every word and no row numbers."""
+    """A frame whose notebook display shows every word, no row numbers, and grades as badges."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
         return pd.DataFrame
 
     def _repr_html_(self) -> str:
+        if self.empty:
+            return ""
         with pd.option_context("display.max_colwidth", None):
-            return self.to_html(index=False, border=0, classes="told")
+            cells = pd.DataFrame(self).map(_cell)
+            if "what" in cells and "note" in self.columns:  # one wide column instead of three narrow ones
+                cells = _folded(pd.DataFrame(self), cells)
+            cells.columns = [html.escape(str(name)) for name in cells.columns]
+            return cells.to_html(index=False, border=0, classes="told", escape=False)
+
+
+def _folded(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Tier, comparison and note as quiet lines below what a finding is about."""
+    pools = frame["compared with"] if "compared with" in frame else pd.Series("", index=frame.index)
+    tiers = frame["tier"] if "tier" in frame else pd.Series("", index=frame.index)
+    finding = []
+    for what, tier, pool, note in zip(cells["what"], tiers, pools, frame["note"], strict=True):
+        where = ", ".join(part for part in (tier, f"compared with: {pool}" if pool else "") if part)
+        below = "".join(f'<span class="sub">{html.escape(str(line))}</span>' for line in (where, note) if line)
+        finding.append(what[:1].upper() + what[1:] + below)
+    rest = cells.drop(columns=["what", "note", "tier", "compared with"], errors="ignore")
+    return pd.concat([pd.Series(finding, index=cells.index, name="finding"), rest], axis=1)
+
+
+def _cell(value: Any) -> str:
+    text = "" if pd.isna(value) else str(value)
+    if text in KINDS:
+        return f'<span class="badge {KINDS[text]}">{text}</span>'
+    safe = html.escape(text)
+    return f'<span class="keep">{safe}</span>' if len(text) < 30 and FIGURE.fullmatch(text) else safe
 
 
 class Answer(str):
@@ -33,18 +70,63 @@ class Answer(str):
         return f"<p class='answer'>{html.escape(self)}</p>"
 
 
-def human_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Display table of findings: what, estimate with interval, n, grade; suppressed and missing ones in words."""
-    rows = []
+def human_table(
+    frame: pd.DataFrame, tiers: Mapping[str, str] | None = None, pools: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Display table of findings: what, estimate with interval, n, evidence; suppressed and missing ones in words.
+
+    tiers, pools : code -> title.
+    """
+    rows, seen = [], set()
     for record in records(frame):
+        pool = dict(pools or {}).get(record["pool"], record["pool"].replace("_", " "))
+        what = say_what(record)
+        if (what, record["tier"], pool) in seen and record["estimator"]:
+            what = f"{what}; {record['estimator']}"
+        seen.add((what, record["tier"], pool))
         rows.append({
-            "tier": record["tier"], "what": record["estimand"] or record["term"], "result": say_estimate(record),
-            "interval": say_interval(record),
-            "people": say_number(record["n_covered"], "people"),
-            "grade": record["grade"] or "", "note": record["text"] or record["reason"] or "",
+            "tier": dict(tiers or {}).get(record["tier"], record["tier"]), "what": what, "compared with": pool,
+            "result": say_estimate(record), "95 % interval": say_interval(record),
+            "people": say_number(record["n_covered"], "people"), "evidence": record["grade"] or "",
+            "note": plain(record["text"] or record["reason"] or ""),
         })  # fmt: skip
+    if not rows:
+        return Told()
     table = pd.DataFrame(rows).fillna("")
-    return Told(table[[name for name in table.columns if (table[name] != "").any()]])
+    always = ("what", "note")
+    return Told(table[[name for name in table.columns if name in always or (table[name] != "").any()]])
+
+
+_PLAIN = [
+    (r"the study \S+ has no table audits( \([^)]*\))?", "nobody has checked a random sample of outcomes yet"),
+    (r"the study \S+ has no table outcome_events( \([^)]*\))?", "career outcomes, and whom people credit with them, were not recorded"),
+    (r"the study \S+ has no table survey_invites( \([^)]*\))?", "no survey was sent"),
+    (r"the study \S+ has no table (\w+)( \([^)]*\))?", r"there is no table \1"),
+    (r"\bATT on the matched treated \((\d+) of (\d+)\)", r"effect on those who took part (\1 of \2 could be matched)"),
+    (r"\bATT, average since date zero\b", "effect on those who took part, average since date zero"),
+    (r"\bATT (?=\d)", "effect on those who took part, "),
+    (r"\bATT\b", "effect on those who took part"),
+    (r"\bATE of the trial\b", "effect found by the trial"),
+    (r"\bof the treated have a partner\b", "of them have a similar person to compare with"),
+    (r"-?\b\d+(\.\d+)?e-\d+\b", "0"),
+    (r"(?<![\w.)])-(?=\d)", MINUS),
+    (r"\bjoint test p = [\d.]+ \(\d+ degrees of freedom\)", ""),
+]
+
+
+def plain(text: str) -> str:
+    """A sentence of the machinery as a reader without statistics would want it; numbers stay as they are."""
+    for pattern, words in _PLAIN:
+        text = re.sub(pattern, words, text)
+    return re.sub(r"\s*;\s*:", ":", text).strip()
+
+
+def say_what(record: Mapping[str, Any]) -> str:
+    """What a finding is about, in words."""
+    text = plain(str(record["estimand"] or record["term"]).replace("_", " "))
+    if str(record["population"]).startswith("randomised controls"):
+        text = text.replace("those who took part", "people who did not take part: the truth is zero")
+    return text
 
 
 POINTS = ("points", "share points", "percentage points")
@@ -62,14 +144,19 @@ def say_number(value: Any, unit: str, *, signed: bool = False, scale: float | No
         return ""
     plus = "+" if signed else ""
     if unit == "share":
-        return f"{100 * value:{plus}.1f} {'points' if signed else '%'}"
+        return f"{_signless(f'{100 * value:{plus}.1f}')} {'points' if signed else '%'}"
     if unit in POINTS:
-        return f"{value:+.1f} points"
+        return f"{_signless(f'{value:+.1f}')} points"
     size = abs(value if scale is None else scale)
     whole = scale is None and float(value).is_integer()
     digits = 0 if size >= 100 or whole else 1 if size >= 10 else 2 if size >= 0.1 else 3
     text = f"{value:{plus},.{digits}f}"
-    return "0" if text.strip("+-0.,") == "" else text
+    return "0" if text.strip("+-0.,") == "" else text.replace("-", MINUS)
+
+
+def _signless(text: str) -> str:
+    """Zero without a sign, and a true minus."""
+    return text.lstrip("+-") if not text.strip("+-0.,") else text.replace("-", MINUS)
 
 
 def say_estimate(record: Mapping[str, Any]) -> str:

@@ -219,7 +219,7 @@ def flow(
     per_row = 2 if len(arms) > 1 else 1
     grid = -(-len(arms) // per_row)
     fig, axes = t.frame(title, subtitle or "Left after each step, and who was left out there", footnote or "",
-                        height=grid * (0.5 * rows + 0.45), rows=grid, columns=per_row)  # fmt: skip
+                        height=grid * (0.54 * rows + 0.45), rows=grid, columns=per_row)  # fmt: skip
     for axis in axes[len(arms) :]:
         axis.set_visible(False)
     room = (t.WIDTH - 0.4) / per_row
@@ -241,15 +241,15 @@ def flow(
             reason = _sentence(row.reason)
             if lost:
                 reason = f"{t_minus(row.excluded)}  {reason}"
-            line = t.wrap(reason, room - 0.2, 7.8, most=1)
-            axis.text(0, y - 0.24, line[0] if line else "", size=7.8, color=t.MUTED, va="bottom")
+            lines = t.wrap(reason, room - 0.2, 7.5, most=2)
+            axis.text(0, y - 0.23, "\n".join(lines), size=7.5, color=t.MUTED, va="bottom", linespacing=1.1)
             filled = float(row.n) + (float(row.excluded) if lost else 0.0) if known(row.n) else most * 0.25
             seen = known(row.n)
             axis.text(filled + most * 0.02, y, text, size=8.5 if seen else 7.8, weight="bold" if seen else "normal",
                       style="normal" if seen else "italic", va="center", color=t.INK if seen else t.MUTED)  # fmt: skip
         t.heading(axis, pretty(arm, labels), colour=colour if colour != t.COMPARISON else t.MUTED)
         axis.set_xlim(0, most * 1.2)
-        axis.set_ylim(rows - 0.6, -0.7)
+        axis.set_ylim(rows - 0.6, -0.85)
         axis.axis("off")
     return fig
 

@@ -39,7 +39,7 @@ def waterfall(
     require(frame, ("tier", "stage", "status", "share", "conf_low", "conf_high"), "waterfall")
     tiers = list(dict.fromkeys(frame["tier"]))
     if title is None:
-        title = "How many outcomes would not have happened without the school?"
+        title = "How many outcomes would not have happened otherwise?"
     if subtitle is None:
         subtitle = (
             "Share of the people of each tier, and the number of people; same people, clock and horizon in a panel"
