@@ -99,7 +99,10 @@ def human_table(
 
 _PLAIN = [
     (r"the study \S+ has no table audits( \([^)]*\))?", "nobody has checked a random sample of outcomes yet"),
-    (r"the study \S+ has no table outcome_events( \([^)]*\))?", "career outcomes, and whom people credit with them, were not recorded"),
+    (
+        r"the study \S+ has no table outcome_events( \([^)]*\))?",
+        "career outcomes, and whom people credit with them, were not recorded",
+    ),
     (r"the study \S+ has no table survey_invites( \([^)]*\))?", "no survey was sent"),
     (r"the study \S+ has no table (\w+)( \([^)]*\))?", r"there is no table \1"),
     (r"\bATT on the matched treated \((\d+) of (\d+)\)", r"effect on those who took part (\1 of \2 could be matched)"),

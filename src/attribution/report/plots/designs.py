@@ -254,8 +254,11 @@ def flow(
     return fig
 
 
+LAST = {"treated records": "Starters who are compared", "comparison records": "Records they are compared with"}
+
+
 def _sentence(reason: object) -> str:
-    text = in_words(reason) if isinstance(reason, str) else ""
+    text = in_words(LAST.get(reason, reason)) if isinstance(reason, str) else ""
     return text[:1].upper() + text[1:]
 
 
