@@ -23,16 +23,20 @@ _WHERE = {
     "estimate.did": ["group_time_att"],
     "estimate.experiment": ["difference_in_means"],
     "estimate.aggregate": ["aggregate"],
-    "findings.finding": ["Finding", "Findings"],
+    "findings.finding": ["Finding", "Findings", "read_findings"],
+    "findings.bracket": ["bracket", "disagreement"],
     "findings.bridge": ["Bridge", "bridge"],
-    "findings.comparison": ["Comparison", "compare", "compare_all", "why_no_placement"],
+    "findings.income": ["Income", "income_effects"],
+    "findings.comparison": [
+        "Comparison", "compare", "compare_all", "compare_tiers", "match_options", "why_no_placement",
+    ],
     "cohorts.reach": ["reach"],
     "stress.placebo": ["placebo_outcome", "pre_period"],
     "stress.refute": ["adjustment_set", "placebo_treatment", "random_common_cause"],
     "findings.grade": ["grade"],
-    "findings.disclosure": ["protect", "protect_table"],
+    "findings.disclosure": ["protect", "protect_table", "protect_tables"],
     "results": ["Balance", "Check", "Design", "Effects"],
-    "errors": ["AttributionError", "DataError", "DesignError", "EstimationError"],
+    "errors": ["AttributionError", "DataError", "DesignError", "EstimationError", "attempt"],
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = {"plots": "report.plots"}

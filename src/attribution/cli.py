@@ -122,7 +122,7 @@ def run(study: str, year: int | None, parameters: tuple[tuple[str, str], ...], o
     Examples:
     attribution run
     attribution run nsw --year 1978
-    attribution run demo -p level 0.9
+    attribution run demo -p seed 7
     attribution run demo --only 04
     """
     from .report.runner import run as run_report

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class AttributionError(ValueError):
@@ -56,3 +59,14 @@ class DesignError(AttributionError):
 
 class EstimationError(AttributionError):
     """The design stands, but the estimate asked for does not exist."""
+
+
+def attempt(function: Callable[..., Result], *arguments: Any, **options: Any) -> tuple[Result | None, str]:
+    """(result, "") or (None, why not): for reports that say *not estimable* where no honest answer exists.
+
+    Only a DesignError or an EstimationError becomes a reason; broken data still stop the run.
+    """
+    try:
+        return function(*arguments, **options), ""
+    except (DesignError, EstimationError) as error:
+        return None, f"{error.found}; required: {error.required}"

@@ -138,6 +138,10 @@ class Study:
         """Tiers that have somebody to be compared with."""
         return [tier for tier, plan in self.tiers.items() if plan.design != "none"]
 
+    def tier_title(self, tier: str) -> str:
+        """A tier in words, also one that study.toml does not name."""
+        return self.tiers[tier].title if tier in self.tiers else tier.replace("_", " ").capitalize()
+
     @property
     def comparison(self) -> toml.Comparison:
         return self.config.comparison

@@ -40,7 +40,8 @@ def one(job: tuple[str, int]) -> list[dict]:
         j = list(effect.labels["term"]).index(term)
         rows.append({
             "variant": variant, "seed": seed, "estimand": estimand, "estimate": effect.estimate[j],
-            "std_error": effect.std_error[j], "truth": truth, "grade": grade, "verdict": verdict(effect, term),
+            "std_error": effect.std_error[j], "truth": truth, "grade": grade,
+            "verdict": verdict(effect.estimate[j], effect.std_error[j]),
         })  # fmt: skip
 
     units, design = one.cohort.units, one.design

@@ -119,10 +119,10 @@ def overlap(
     table = pd.DataFrame(rows, columns=["quantity", "value", "threshold", "rule"])
     failed = []
     if covered < least_covered:
-        failed.append(f"only {covered:.0%} of the treated have a partner (at least {least_covered:.0%} are needed)")
+        failed.append(f"fewer than {least_covered:.0%} of the treated have a partner")
     if largest > worst_smd:
         failed.append(f"{where} still differs by {largest:.2f} SD (at most {worst_smd} is allowed)")
-    good = (f"{covered:.0%} of the treated have a partner and no covariate differs by more than "
+    good = (f"at least {least_covered:.0%} of the treated have a partner, and no covariate differs by more than "
             f"{largest:.2f} SD")  # fmt: skip
     passed = False if failed else True if largest <= good_smd else None
     return Check(

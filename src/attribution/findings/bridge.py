@@ -14,6 +14,7 @@ from ..errors import EstimationError
 from ..estimate.att import att
 from ..inference import fieller, wilson
 from ..outcomes.career import career_outcomes
+from ..read.config import Disclosure
 from ..results import Effects, Result
 from ..study import Study
 from .comparison import Comparison
@@ -31,7 +32,8 @@ COLUMNS = [
 class Bridge(Result):
     """The stages of one or several tiers: `table` has one row a tier and stage (columns `COLUMNS`).
 
-    status is estimated | described | not_available | not_estimable | cannot_conclude; only the first two carry numbers.
+    status is estimated | described | not_available | not_estimable | cannot_conclude | suppressed; only the first two
+    carry numbers.
     ratios : one row a tier, attributable / claimed with its Fieller set (low, high, kind), where both exist.
     """
 
@@ -49,21 +51,6 @@ class Bridge(Result):
             raise EstimationError("a tier and stage of this bridge", f"{tier!r}, {stage!r}", f"choose from {STAGES}")
         return rows.iloc[0]
 
-    def sentence(self) -> str:
-        """The headline in words, a sentence a tier."""
-        said = []
-        for tier in self.table["tier"].unique():
-            seen, caused = self.stage(tier, "observed"), self.stage(tier, "attributable")
-            if caused["status"] == "estimated":
-                said.append(
-                    f"{tier}: of {caused['n']:,.0f} people, {seen['people']:,.0f} ({seen['share']:.0%}) were placed; "
-                    f"{caused['people']:,.0f} of these ({100 * caused['share']:+.1f} points, interval "
-                    f"{100 * caused['conf_low']:+.1f} to {100 * caused['conf_high']:+.1f}) are attributable."
-                )
-            else:
-                said.append(f"{tier}: {caused['status'].replace('_', ' ')}: {str(caused['reason']).rstrip('.')}.")
-        return " ".join(said)
-
     def summary(self) -> str:
         lines = []
         for tier, rows in self.table.groupby("tier", sort=False):
@@ -79,8 +66,8 @@ class Bridge(Result):
 
 
 def estimated(
-    tier: str, *, parts: Effects, claimed: Effects | None, n_covered: int, grade: Grade,
-    claimed_reason: str = "", verified_reason: str = "", level: float = 0.95,
+    tier: str, *, parts: Effects, claimed: Effects | None, n_covered: int, grade: Grade, rule: Disclosure,
+    withheld: str = "", claimed_reason: str = "", verified_reason: str = "", level: float = 0.95,
 ) -> Bridge:  # fmt: skip
     """Bridge of a tier that has a design; every stage speaks of the same `n_covered` people.
 
@@ -88,11 +75,14 @@ def estimated(
     ----------
     parts : Effects with the terms observed, counterfactual and att (`att(..., parts=True)`), shares.
     claimed : one-term Effects, the share of the same people who credit the school, on the same score rows; or None.
-    n_covered : treated people the estimate speaks for. grade : "cannot conclude" withholds the last two stages.
+    n_covered : treated people the estimate speaks for. grade : "cannot conclude" withholds the last two stages, as does
+        `withheld`, another reason to (the declared estimators disagree in sign).
+    rule : small-cell rule of the study; a stage it hides carries no number anywhere.
     claimed_reason, verified_reason : why a stage is not available.
     """
     place = {term: j for j, term in enumerate(parts.labels["term"])}
     low, high = parts.conf_int(level)
+    doubt = " ".join(grade.reasons) if grade.level == "cannot conclude" else withheld
     rows = []
     if claimed is None:
         rows.append(_empty(tier, "claimed", "not_available", claimed_reason))
@@ -102,14 +92,15 @@ def estimated(
         rows.append(_row(tier, "claimed", "described", share, std_error, c_low, c_high, n_covered))
     rows.append(_empty(tier, "verified", "not_available", verified_reason))
     for stage, term in (("observed", "observed"), ("counterfactual", "counterfactual"), ("attributable", "att")):
-        if stage != "observed" and grade.level == "cannot conclude":
-            rows.append(_empty(tier, stage, "cannot_conclude", " ".join(grade.reasons)))
+        if stage != "observed" and doubt:
+            rows.append(_empty(tier, stage, "cannot_conclude", doubt))
             continue
         j = place[term]
         status = "described" if stage == "observed" else "estimated"
         rows.append(_row(tier, stage, status, parts.estimate[j], parts.std_error[j], low[j], high[j], n_covered))
-    ratios = []
-    if claimed is not None and grade.level != "cannot conclude":
+    rows, ratios = _protected(rows, rule), []
+    shown = {row["stage"]: row["status"] for row in rows}
+    if claimed is not None and shown["claimed"] == "described" and shown["attributable"] == "estimated":
         j = place["att"]
         both = np.column_stack([parts.scores[:, j], claimed.scores[:, 0]])
         r_low, r_high, kind = fieller(parts.estimate[j], claimed.estimate[0], both.T @ both, level)
@@ -119,7 +110,7 @@ def estimated(
 
 
 def without_design(
-    tier: str, *, n: int, claimed: int | None, observed: int | None, reason: str,
+    tier: str, *, n: int, claimed: int | None, observed: int | None, reason: str, rule: Disclosure,
     claimed_reason: str = "", observed_reason: str = "", verified_reason: str = "", level: float = 0.95,
 ) -> Bridge:  # fmt: skip
     """Bridge of a tier nobody can be compared with: what was counted, and *not estimable* for the rest.
@@ -137,7 +128,7 @@ def without_design(
         rows.append(_row(tier, stage, "described", share, float(np.sqrt(share * (1 - share) / n)), low, high, n))
     rows.insert(1, _empty(tier, "verified", "not_available", verified_reason))
     rows += [_empty(tier, stage, "not_estimable", reason) for stage in ("counterfactual", "attributable")]
-    return _build(rows, [], level)
+    return _build(_protected(rows, rule), [], level)
 
 
 def claims(comparison: Comparison, outcome: str) -> Effects | None:
@@ -151,16 +142,30 @@ def claims(comparison: Comparison, outcome: str) -> Effects | None:
     return parts.combine(first, labels=parts.labels.iloc[[0]], estimand="share who credit the school")
 
 
+def outcome_of(study: Study) -> tuple[str, str]:
+    """(column of the cohort's outcomes, words) that every stage of the bridge speaks of.
+
+    Placed at least once within the horizon, where career events are recorded, because that is what people claim;
+    otherwise the study's placement outcome.
+    """
+    if study.comparison.kind == "landmark" and study.has("outcome_events"):
+        return "placed_ever_h", f"Placed at least once within {study.horizon_months} months"
+    plan = study.outcomes["placement"]
+    return plan.column + "_h", plan.title
+
+
 def counted(study: Study, tier: str) -> dict[str, Any]:
     """What was counted in a tier without a design: people jobless at date zero whose horizon has passed, and claims.
 
-    Observed placements are not counted: for people outside the income panel nobody knows them, and a contract that
-    belongs to the programme is a job by construction.
+    Observed placements are not counted: nobody but the people themselves reports them, and a contract that belongs to
+    the programme is a job by construction.
     """
-    known = "employment at the horizon is not known, or is the programme's own contract"
+    known = "placements are recorded only by the people themselves"
+    plan, nothing = study.tiers[tier], {"n": 0, "claimed": None, "observed": None}
+    if study.horizon_months < (plan.placement_from_months or 0):
+        return {**nothing, "claimed_reason": plan.reason, "observed_reason": plan.reason}
     if not study.has("outcome_events"):
-        return {"n": 0, "claimed": None, "observed": None, "observed_reason": known,
-                "claimed_reason": study.why_absent("outcome_events")}  # fmt: skip
+        return {**nothing, "observed_reason": known, "claimed_reason": study.why_absent("outcome_events")}
     persons = career_outcomes(study).persons
     mine = persons[(persons["tier"] == tier) & (persons["labour_status"] == "jobless") & (persons["matured"] == 1)]
     return {"n": len(mine), "claimed": int(mine["claimed"].sum()), "observed": None, "observed_reason": known}
@@ -189,6 +194,26 @@ def net_of_displacement(people: float, shares: Sequence[float] = (0.0, 0.5)) -> 
     return people * (1 - max(shares)), people * (1 - min(shares))
 
 
+def _protected(rows: list[dict[str, Any]], rule: Disclosure) -> list[dict[str, Any]]:
+    """Rows whose people (or the people left over) are too few lose every number; effects go with their parts."""
+    why = "fewer people than may be shown"
+
+    def small(row: dict[str, Any]) -> bool:
+        if row["status"] not in ("described", "estimated"):
+            return False
+        people = round(abs(row["people"]))
+        parts = () if row["stage"] == "attributable" else (people, row["n"] - people)
+        return row["n"] < rule.percent_min_n or any(0 < part < rule.min_cell for part in parts)
+
+    hidden = {row["stage"] for row in rows if small(row)}
+    if hidden & {"observed", "counterfactual"}:
+        hidden.add("attributable")  # the difference would give the hidden one away
+    told = ("described", "estimated")
+    gone = [row["stage"] in hidden and row["status"] in told for row in rows]
+    return [_empty(row["tier"], row["stage"], "suppressed", why) if out else row
+            for row, out in zip(rows, gone, strict=True)]  # fmt: skip
+
+
 def _row(
     tier: str, stage: str, status: str, share: float, std_error: float, low: float, high: float, n: int
 ) -> dict[str, Any]:
@@ -209,14 +234,13 @@ def _build(rows: list[dict[str, Any]], ratios: list[dict[str, Any]], level: floa
     )
 
 
-def verdict(effect: Effects, term: str, level: float = 0.995) -> str:
+def verdict(estimate: float, std_error: float, level: float = 0.995) -> str:
     """Direction an estimate may be said to have: "raised", "lowered" or "no clear effect".
 
     Stricter than the 95 % interval beside it (99.5 %), so that a wrong direction is stated in fewer than 1 % of
     runs even where a standard error is a little too small.
     """
-    j = list(effect.labels["term"]).index(term)
-    z = effect.estimate[j] / effect.std_error[j]
+    z = estimate / std_error if std_error else np.nan
     if not np.isfinite(z) or abs(z) < stats.norm.ppf(0.5 + level / 2):
         return "no clear effect"
     return "raised" if z > 0 else "lowered"

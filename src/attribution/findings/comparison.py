@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from ..cohorts.cohorts import Cohort, landmarks
+from ..cohorts.flow import continued
 from ..design.balance import balance, overlap
 from ..design.match import match
-from ..errors import DesignError
+from ..errors import attempt
 from ..results import Balance, Check, Design, Result, checks_table
 from ..stress.placebo import placebo_outcome
 from ..study import Study
@@ -35,6 +36,12 @@ class Comparison(Result):
     balance: Balance
     checks: tuple[Check, ...]
     grade: Grade
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """The sample flow down to the starters who have a partner."""
+        alone = int((~self.design.matched & self.design.treated).sum())
+        return continued(self.cohort.flow, "treated", alone, "nobody comparable in the pool")
 
     def tidy(self) -> pd.DataFrame:
         """The checks, one row each, with the grade."""
@@ -74,14 +81,41 @@ def compare_all(study: Study, tier: str) -> tuple[dict[str, Comparison], dict[st
     -------
     (comparisons by pool, headline first; reasons by pool where no honest comparison can be built)
     """
-    cohort = landmarks(study, tier)
+    pools = sorted(study.comparison.pools, key=lambda name: name != study.comparison.headline)
+    cohort, why = attempt(landmarks, study, tier)
+    if cohort is None:
+        return {}, dict.fromkeys(pools, why)
     made, refused = {}, {}
-    for pool in sorted(study.comparison.pools, key=lambda name: name != study.comparison.headline):
-        try:
-            made[pool] = _compare(study, tier, pool, cohort.select(status=pool))
-        except DesignError as error:
-            refused[pool] = f"{error.found}; required: {error.required}"
+    for pool in pools:
+        one, why = attempt(_of_pool, study, tier, pool, cohort)
+        if one is None:
+            refused[pool] = why
+        else:
+            made[pool] = one
     return made, refused
+
+
+def compare_tiers(study: Study) -> tuple[dict[str, Comparison], dict[str, str]]:
+    """The headline comparison of every tier, and why the other tiers have none."""
+    made, refused = {}, {}
+    for tier, plan in study.tiers.items():
+        one, why = attempt(compare, study, tier) if plan.design != "none" else (None, plan.reason)
+        if one is None:
+            refused[tier] = why
+        else:
+            made[tier] = one
+    return made, refused
+
+
+def _of_pool(study: Study, tier: str, pool: str, cohort: Cohort) -> Comparison:
+    return _compare(study, tier, pool, cohort.select(status=pool))
+
+
+def match_options(study: Study) -> dict[str, Any]:
+    """The study's plan as options of `match`: a person serves once, ties go by record."""
+    plan = study.design
+    return {"distance": plan.distance, "ratio": plan.ratio, "caliper_sd": plan.caliper_sd, "exact": tuple(plan.exact),
+            "key": "record_id", "person": "person"}  # fmt: skip
 
 
 def why_no_placement(study: Study, tier: str) -> str:
@@ -95,15 +129,20 @@ def why_no_placement(study: Study, tier: str) -> str:
 
 
 def _compare(study: Study, tier: str, pool: str, cohort: Cohort) -> Comparison:
-    plan = study.design
-    options: dict[str, Any] = {
-        "distance": plan.distance, "ratio": plan.ratio, "replace": plan.replace, "caliper_sd": plan.caliper_sd,
-        "exact": tuple(plan.exact), "key": "record_id", "person": "person",
-    }  # fmt: skip
+    plan, options = study.design, match_options(study)
     design = match(cohort.units, "treated", covariates=list(plan.covariates), **options)
     placebo = placebo_outcome(
         cohort.units, "treated", outcome=plan.placebo, covariates=plan.covariates, drop=plan.placebo_drop, **options
     )
-    checks = (overlap(design), placebo)
+    checks = (overlap(design), placebo, *_still_at_risk(study))
     return Comparison(tier=tier, pool=pool, cohort=cohort, design=design, balance=balance(design),
                       checks=checks, grade=grade(checks))  # fmt: skip
+
+
+def _still_at_risk(study: Study) -> tuple[Check, ...]:
+    """A check nobody can pass where jobs found while waiting are not recorded."""
+    if study.comparison.kind != "landmark" or study.has("outcome_events"):
+        return ()
+    text = "Jobs found while waiting are not recorded: people no longer at risk of starting may be in the comparison."
+    return (Check(name="still at risk", question="Could everybody in the comparison still have started?",
+                  statistic=float("nan"), std_error=None, threshold=None, passed=None, text=text),)  # fmt: skip

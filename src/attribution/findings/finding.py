@@ -148,9 +148,11 @@ class Findings:
             columns = {"term": term or "", "level": level, **columns}
         columns = _with_grade({**columns, "status": columns.get("status", "estimated")})
         columns = _with_interval(columns)
+        columns["estimand"] = str(columns.get("estimand", "")).partition(" (")[0]  # "525 of 529" would tell of the 4
+        floor = self.percent_min_n if columns.get("unit") == "share" else self.min_cell_sensitive
         counts = [columns.get(key) for key in ("n_treated", "n_comparison")]
-        if any(n is not None and 0 < n < self.min_cell for n in counts):
-            return self._suppress(name, columns, f"fewer than {self.min_cell} people in one of the groups")
+        if any(n is not None and 0 < n < floor for n in counts):
+            return self._suppress(name, columns, f"fewer than {floor} people in one of the groups")
         return self._keep(name, columns)
 
     def describe(self, name: str, estimate: float | None = None, *, count: int | None = None, n: int | None = None,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..results import Check, Effects
 from ..study import Study
-from .bridge import Bridge
+from .bridge import Bridge, verdict
 from .comparison import Comparison
 from .disclosure import protect, protect_table
 from .finding import read_documents
@@ -34,9 +34,33 @@ def inside(title: str) -> str:
 
 
 def in_tier_order(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order in which the plan names the tiers."""
+    """Rows in the order in which the plan names the tiers; tiers it does not name come last."""
     place = {tier: k for k, tier in enumerate(study.tiers)}
-    return frame.sort_values("tier", key=lambda tiers: tiers.map(place), kind="stable", ignore_index=True)
+    order = frame["tier"].map(place).fillna(len(place))
+    return frame.iloc[order.argsort(kind="stable")].reset_index(drop=True)
+
+
+def large_enough(
+    study: Study, effects: Mapping[str, Effects], refused: Mapping[str, str]
+) -> tuple[dict[str, Effects], dict[str, str]]:
+    """The effects that may be shown, and the reasons extended by those that rest on too few people.
+
+    A share needs `percent_min_n` people in each arm and no small cell in its parts; money needs `min_cell_sensitive`.
+    """
+    rule = study.disclosure
+
+    def small(effect: Effects) -> bool:
+        least = min(effect.n_treated.min(), effect.n_comparison.min())
+        if effect.unit != "share":
+            return least < rule.min_cell_sensitive
+        parts = effect.labels["term"].isin(["observed", "counterfactual"]).to_numpy()
+        people = np.round(effect.estimate[parts] * least)
+        cells = np.concatenate([people, least - people])
+        return least < rule.percent_min_n or bool(((cells > 0) & (cells < rule.min_cell)).any())
+
+    few = {name for name, effect in effects.items() if small(effect)}
+    kept = {name: effect for name, effect in effects.items() if name not in few}
+    return kept, {**refused, **dict.fromkeys(sorted(few), "fewer people than may be shown")}
 
 
 def reach_table(study: Study, reached: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +73,7 @@ def reach_table(study: Study, reached: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
     told = frame.astype(float).where(~words.isin(_hidden(words)))
     told = told.reset_index()
-    return told.assign(tier=told["tier"].map(lambda tier: study.tiers[tier].title if tier in study.tiers else tier))
+    return told.assign(tier=told["tier"].map(study.tier_title))
 
 
 def reach_words(reached: pd.DataFrame) -> pd.DataFrame:
@@ -96,14 +120,15 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     shown = protect_table(
         frame[[*counts, "observed_share", "claimed_share"]], counts=counts,
         shares={"observed_share": ("observed", "matured"), "claimed_share": ("claimed", "matured")},
+        hidden=[(tier, kind) for tier in frame.index for kind in kinds if _some_small(study, frame.loc[tier, kinds])],
         min_cell=study.disclosure.min_cell, percent_min_n=study.disclosure.percent_min_n,
     )  # fmt: skip
-    shown.index = [study.tiers[tier].title if tier in study.tiers else tier for tier in shown.index]
+    shown.index = [study.tier_title(tier) for tier in shown.index]
     names = {
         "persons": "people who started", "matured": "of them, horizon passed",
         "observed": "had a career outcome, whatever the cause", "observed_share": "as a share",
-        "found_job": "first outcome: found a job", "changed_job": "first outcome: changed jobs",
-        "moved_up": "first outcome: moved up", "business": "first outcome: started a business",
+        "found_job": "of them: found a job", "changed_job": "of them: changed jobs",
+        "moved_up": "of them: moved up", "business": "of them: started a business",
         "claimed": "credit the school with it", "claimed_share": "as a share ", "partly": "credit the school in part",
         "embedded": "contract of the programme itself (counted apart)",
     }  # fmt: skip
@@ -115,11 +140,15 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[str, str]) -> pd.DataFrame:
     """One row a pool: how many are covered, worst imbalance, placebo, grade; pools that cannot be built say why."""
     rows = []
+    counts = {pool: (int(one.design.treated.sum()), int((one.design.matched & one.design.treated).sum()))
+              for pool, one in made.items()}  # fmt: skip
+    close = any(0 < starters - kept < study.disclosure.min_cell for starters, kept in counts.values())
     for pool, one in made.items():
-        treated = one.design.treated
+        starters, kept = counts[pool]
         rows.append({
-            "compared with": pool_title(study, pool), "starters": _people(study, int(treated.sum())),
-            "with a partner": _people(study, int((one.design.matched & treated).sum())),
+            "compared with": pool_title(study, pool),
+            "starters": NO_NUMBER if close else _people(study, starters),  # the few left out would be a small cell
+            "with a partner": _people(study, kept),
             "largest difference left (SD)": f"{one.balance.worst_smd:.2f}",
             **{check.name: VERDICT[check.passed] for check in one.checks}, "evidence": one.grade.level,
         })  # fmt: skip
@@ -146,19 +175,15 @@ def effects_table(effects: Mapping[str, Effects], *, first: str = "compared with
 
 
 def bridge_table(study: Study, bridge: Bridge) -> pd.DataFrame:
-    """The bridge for people: one row a tier and stage. Small tiers show words instead of numbers."""
+    """The bridge for people: one row a tier and stage."""
     rows = []
-    least = max(study.disclosure.min_cell, study.disclosure.percent_min_n)
     for row in bridge.table.to_dict("records"):
-        told = row["status"] in ("estimated", "described")
-        small = told and 0 < row["n"] < least
-        shown = told and not small
+        shown = row["status"] in ("estimated", "described")
         rows.append({
             "tier": row["tier"], "stage": row["stage"], "share": f"{row['share']:.1%}" if shown else NO_NUMBER,
             "95 % interval": f"{row['conf_low']:.1%} to {row['conf_high']:.1%}" if shown else NO_NUMBER,
             "people": f"{row['people']:,.0f}" if shown else NO_NUMBER, "of": f"{row['n']:,.0f}" if shown else NO_NUMBER,
-            "why no number": "" if shown else "fewer people than the disclosure rule allows" if small
-            else f"{row['status'].replace('_', ' ')}: {plain(str(row['reason']))}",
+            "why no number": "" if shown else f"{row['status'].replace('_', ' ')}: {plain(str(row['reason']))}",
         })  # fmt: skip
     return Told(pd.DataFrame(rows))
 
@@ -195,7 +220,7 @@ def grades_in_words(study: Study, compared: Mapping[str, tuple[Mapping[str, Comp
         bad += [inside(pool_title(study, pool)) for pool in refused]
         text = f"can be compared with: {', '.join(good)}." if good else "can be compared with nobody."
         also = f" Nothing can be concluded from: {', '.join(bad)}." if bad else ""
-        said.append(f"{study.tiers[tier].title} {text}{also}")
+        said.append(f"{study.tier_title(tier)} {text}{also}")
     return " ".join(said)
 
 
@@ -203,7 +228,7 @@ def effects_in_words(study: Study, told: pd.DataFrame) -> str:
     """A sentence a finding: the effect with interval and evidence, or why there is none."""
     said = []
     for record in records(told):
-        title = study.tiers[record["tier"]].title
+        title = study.tier_title(record["tier"])
         if record["status"] != "estimated":
             why = plain(record["reason"]).rstrip(".")
             said.append(f"{title}: {record['status'].replace('_', ' ')}, because {inside(why)}.")
@@ -211,15 +236,18 @@ def effects_in_words(study: Study, told: pd.DataFrame) -> str:
             said.append(f"{title}: nothing can be concluded, because a check of the comparison failed.")
         else:
             number = f"{say_estimate(record)} (95 % interval {say_interval(record)})"
-            clear = "" if record["conf_low"] * record["conf_high"] > 0 else "no clear effect, "
+            clear = "no clear effect, " if verdict(record["estimate"], record["std_error"]) == "no clear effect" else ""
             said.append(f"{title}: {clear}{number}; the evidence is {record['grade']}.")
     return " ".join(said)
 
 
-def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str]) -> str:
-    """The headline for a reader in a hurry: a sentence or two a tier; `grades` is tier title -> grade."""
+def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str], outcome: str) -> str:
+    """The headline for a reader in a hurry: a sentence or two a tier.
+
+    grades : tier title -> grade. outcome : what was observed, in words.
+    """
     said = []
-    happened = inside(study.outcomes["placement"].title)
+    happened = inside(outcome)
     for tier in dict.fromkeys(bridge.table["tier"]):
         caused, seen, anyway = (bridge.stage(tier, name) for name in ("attributable", "observed", "counterfactual"))
         if caused["status"] != "estimated":
@@ -228,7 +256,8 @@ def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str]) -
             continue
         low, high = (f"{100 * caused[end]:+.1f}".replace("-", MINUS) for end in ("conf_low", "conf_high"))
         share = f"{100 * caused['share']:+.1f}".replace("-", MINUS)
-        clear = "" if caused["conf_low"] * caused["conf_high"] > 0 else " No clear effect: the interval includes zero."
+        unclear = verdict(caused["share"], caused["std_error"]) == "no clear effect"
+        clear = " Too uncertain to call it an effect." if unclear else ""
         said.append(
             f"{tier}: of {caused['n']:,.0f} people without a job at the start, {seen['people']:,.0f} "
             f"({seen['share']:.0%}) were {happened}. Without it, similar people suggest, {anyway['people']:,.0f} would "
@@ -262,6 +291,11 @@ def bracket(effects: Mapping[str, Effects]) -> pd.DataFrame:
 def _hidden(words: pd.DataFrame) -> list[str]:
     cells = pd.unique(words.astype(str).to_numpy().ravel())
     return [cell for cell in cells if cell == "suppressed" or cell.startswith("<")]
+
+
+def _some_small(study: Study, counts: pd.Series) -> bool:
+    """Whether one of the counts is small: kinds nearly add up to the people observed, so all are hidden with it."""
+    return bool(((counts > 0) & (counts < study.disclosure.min_cell)).any())
 
 
 def _people(study: Study, n: float) -> str:

@@ -55,11 +55,7 @@ def _is_date(value: Any) -> bool:
 
 
 def _is_base(value: Any) -> bool:
-    if isinstance(value, str):
-        return value in ("varying", "universal")
-    if isinstance(value, list):
-        return len(value) == 2 and all(type(v) is int and v < 0 for v in value) and value[0] <= value[1]
-    return type(value) is int and value < 0
+    return type(value) is int and -8 <= value < 0
 
 
 def _is_window(value: Any) -> bool:
@@ -149,10 +145,10 @@ class MatchPlan:
 
     covariates: Names = _names(())
     exact: Names = _names(())
-    distance: str = _one_of("logit", "propensity", "mahalanobis", default="logit")
+    distance: str = _one_of("logit", "propensity", default="logit")
     caliper_sd: float | None = _value(lambda v: type(v) in (int, float) and v > 0, "a number above 0", None)
     ratio: int = _whole(1, 1, high=20)
-    replace: bool = _flag(False)
+    replace: bool = _value(lambda v: v is False, "false: a comparison person serves once", False)
     placebo_drop: Names = _names(())
     placebo: str = _text("")
 
@@ -162,9 +158,7 @@ class DidPlan:
     """[did]: covariates, base period and window in event time. No default base period: it decides the answer."""
 
     covariates: Names = _names(())
-    base_period: Any = _value(
-        _is_base, '"varying", "universal", a negative event time, or [first, last] of two negative event times', None
-    )
+    base_period: int | None = _value(_is_base, "a negative event time from -8 to -1, such as -6", None)
     window: tuple[int, int] = _value(_is_window, "[first, last] with first < 0 <= last", (-8, 4))
 
 
@@ -323,6 +317,9 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
         )
     if extra := [c for c in config.design.placebo_drop if c not in config.design.covariates]:
         raise _disagreement("design.placebo_drop", "covariates of [design]", extra, "drop only what the design uses")
+    base, (first, last) = config.did.base_period, config.did.window
+    if base is not None and not first <= base:
+        raise _disagreement("did.base_period", f"a period inside window {[first, last]}", base, "widen the window")
     if study.simulated and "seed" not in config.simulate:
         raise _disagreement(
             "simulate.seed", "a seed, since simulated = true", "none", "add `seed = 1` under [simulate]"

@@ -23,11 +23,11 @@ def placebo_outcome(
     """Effect of treatment on an outcome from before treatment, where the truth is exactly zero.
 
     The whole design is refitted without `drop`, so the placebo outcome cannot be balanced by construction.
-    Failed: the `level` interval excludes zero and nothing had to be dropped. Passed: the interval of level
-    2*level - 1 lies inside plus or minus `margin_sd` standard deviations of the treated units' placebo outcome (two
-    one-sided tests, Hartman & Hidalgo 2018). Not answered (`passed=None`): between the two, or zero is excluded by a
-    design that had to drop covariates: either what was dropped matters, or something hidden does, and the data cannot
-    say which.
+    Failed: the `level` interval excludes zero, for an outcome the headline design did not hold. Passed: the interval of
+    level 2*level - 1 lies inside plus or minus `margin_sd` standard deviations of the treated units' placebo outcome
+    (two one-sided tests, Hartman & Hidalgo 2018). Not answered (`passed=None`): between the two, or zero is excluded
+    once an outcome that the headline design does hold was taken out of it: either that covariate matters, or something
+    hidden does, and the data cannot say which.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def placebo_outcome(
     rejected = abs(estimate) > stats.norm.ppf(0.5 + level / 2) * std_error
     passed = _equivalent(rejected, estimate, std_error, margin, level)
     verdict = _verdict(passed, margin_sd)
-    if rejected and drop:
+    if rejected and outcome in covariates:
         passed = None
         left_out = " and ".join(map(_named, drop))
         verdict = f"differs from zero once {left_out} is left out: the full design rests on that"

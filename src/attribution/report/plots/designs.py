@@ -125,14 +125,15 @@ def _key(axis, entries) -> None:
 
 @t.drawn
 def overlap(
-    design: Design, *, bins: int = 32, title: str | None = None, subtitle: str | None = None,
+    design: Design, *, bins: int = 32, few: int = 10, title: str | None = None, subtitle: str | None = None,
     footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """Mirrored histograms of the propensity: everyone in outline, those the design keeps filled.
 
     Parameters
     ----------
-    design : from `at.match`, with a propensity. bins : number of bars an arm.
+    design : from `at.match`, with a propensity. bins : number of bars an arm. few : when fewer people than this have
+        no partner, the total is not told beside the number kept.
     """
     import seaborn as sns
 
@@ -152,7 +153,8 @@ def overlap(
     if title is None:
         title = f"{design.covered_share:.0%} of those who started have a comparable partner"
     if subtitle is None:
-        subtitle = " and ".join(f"{count(n[k][1])} of {count(n[k][0])} {arm}" for k, arm in arms) + " are kept"
+        of = {k: "" if 0 < n[k][0] - n[k][1] < few else f" of {count(n[k][0])}" for k, _ in arms}
+        subtitle = " and ".join(f"{count(n[k][1])}{of[k]} {arm}" for k, arm in arms) + " are kept"
     note = " ".join(filter(None, ["Outline: everyone; filled: those kept (each adds to 100%).", footnote]))
     fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     tops = []
