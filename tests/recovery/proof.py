@@ -2,7 +2,7 @@
 
     python tests/recovery/proof.py [SEEDS]       writes tests/recovery/results.csv (one row a variant and estimand)
 
-Each seed draws 3,000 applicants, runs the code of the notebooks (compare, att, group_time_att) and sets the estimate
+Each seed draws 3,000 applicants, runs the code of the notebooks (compare, att, income_effects) and sets the estimate
 beside the truth of exactly the people it speaks for: the mean of their own two potential outcomes.
 """
 
@@ -50,20 +50,12 @@ def one(job: tuple[str, int]) -> list[dict]:
     gained = matched["employed1_q4"].astype(float) - matched["employed0_q4"]
     keep("placement, matched", effect, "employed_h", gained.mean(), one.grade.level)
 
-    frame = one.cohort.panel(("income",), covariates=study.did.covariates)
-    panel = at.Panel(frame, unit="unit", period="period", cohort="cohort", outcome="income", cluster="person",
-                     risk_set="risk_set")  # fmt: skip
-    gt = at.group_time_att(panel, comparison="never_treated", method="dr", base_period=study.did.base_period,
-                           covariates=study.did.covariates)  # fmt: skip
-    events = at.aggregate(gt, by="event_time")
-    before = at.pre_period(events, spread=one.cohort.units["income_lag_6"][units["treated"] == 1].std())
-    level = at.grade((one.checks[0], before)).level
-    treated = people.loc[units.loc[units["treated"] == 1, "person"]]
+    income = at.income_effects(study, one)
     for k in (2, 4):
-        truth = (treated[f"income1_q{k}"] - treated[f"income0_q{k}"]).mean() / 100
-        keep(f"household income, quarter {k}", events, f"event_time={k}", truth, level)
-    gain = np.mean([(treated[f"income1_q{k}"] - treated[f"income0_q{k}"]).mean() for k in range(5)]) / 100
-    keep("household income, overall", at.aggregate(gt, by="overall"), "overall", gain, level)
+        truth = (matched[f"income1_q{k}"] - matched[f"income0_q{k}"]).mean() / 100
+        keep(f"household income, quarter {k}", income.events, f"event_time={k}", truth, income.grade.level)
+    gain = np.mean([(matched[f"income1_q{k}"] - matched[f"income0_q{k}"]).mean() for k in range(5)]) / 100
+    keep("household income, overall", income.overall, "overall", gain, income.grade.level)
     return rows
 
 

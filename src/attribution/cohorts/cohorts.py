@@ -110,7 +110,7 @@ class Cohort(Result):
                 f"choose from {sorted(set(self.units.loc[~treated, 'status']))}",
             )  # fmt: skip
         flow = continued(self.flow, "comparison", int((~keep).sum()), f"status other than {status}")
-        return self._subset(keep, flow)
+        return self.restrict(keep, flow)
 
     def stand_in(self, status: str) -> Cohort:
         """The comparison records of one pool in the place of the treated: the same design asked for a known zero."""
@@ -127,7 +127,7 @@ class Cohort(Result):
         arm.open("stand-in", int(place.sum()), f"{status} in the place of the treated", int(place.sum()))
         flow = pd.concat([flow, arm.table()], ignore_index=True)
         units = self.units.assign(treated=place.astype("int64"))
-        return replace(self, units=units)._subset(place | ~treated, flow)
+        return replace(self, units=units).restrict(place | ~treated, flow)
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -145,7 +145,8 @@ class Cohort(Result):
         lines = [f"{self.tier}, {self.kind} comparison, horizon {self.horizon_months} months"]
         return "\n".join([*lines, self.counts.to_string(index=False), *self.notes])
 
-    def _subset(self, keep: np.ndarray, flow: pd.DataFrame) -> Cohort:
+    def restrict(self, keep: np.ndarray, flow: pd.DataFrame) -> Cohort:
+        """The records where `keep`, (n,) bool, with the flow that led there."""
         units, keys = (frame[keep].reset_index(drop=True) for frame in (self.units, self._keys))
         return replace(self, units=units, flow=flow, _keys=keys)
 

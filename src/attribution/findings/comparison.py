@@ -43,6 +43,11 @@ class Comparison(Result):
         alone = int((~self.design.matched & self.design.treated).sum())
         return continued(self.cohort.flow, "treated", alone, "nobody comparable in the pool")
 
+    @property
+    def covered(self) -> Cohort:
+        """The starters who have a partner, with every comparison record: one population for all answers."""
+        return self.cohort.restrict(~self.design.treated | self.design.matched, self.flow)
+
     def tidy(self) -> pd.DataFrame:
         """The checks, one row each, with the grade."""
         return checks_table(self.checks).assign(tier=self.tier, pool=self.pool, grade=self.grade.level)

@@ -21,6 +21,7 @@ MARK = "suppressed"
 def protect(
     cells: Mapping[Hashable, int] | pd.Series, sums: Iterable[Sum] = (), *, min_cell: int = 10,
     sensitive: Iterable[Hashable] = (), min_cell_sensitive: int = 11, hidden: Iterable[Hashable] = (),
+    public: Iterable[Hashable] = (),
 ) -> set[Hashable]:  # fmt: skip
     """The cells to hide: small ones, and as few and as small others as keep them from being worked out.
 
@@ -29,7 +30,7 @@ def protect(
     cells : key -> number of people. A key that appears in several tables is one cell.
     sums : (total, parts): total = sum of parts, all keys of `cells`. Two equal cells are a sum of one part.
     min_cell, min_cell_sensitive : smallest count that may be shown; the second for the keys in `sensitive`.
-    hidden : keys that must be hidden for another reason.
+    hidden : keys that must be hidden for another reason. public : keys printed elsewhere, which hiding cannot help.
 
     A hidden small cell is safe when the published cells and sums neither fix it (null space) nor, with counts that
     cannot be negative, bound it below its minimum (linear programme). Zeros are shown: nobody is in them.
@@ -47,7 +48,7 @@ def protect(
     primary = {key for key, n in counts.items() if 0 < n < floor[key]} | set(hidden)
     out = set(primary)
     while unsafe := _unsafe(primary, out, counts, equations, floor):
-        out.add(_cheapest(unsafe, out, counts, equations))
+        out.add(_cheapest(unsafe, out, set(public), counts, equations))
     for key in sorted(out - primary, key=lambda key: -counts[key]):
         if not _unsafe(primary, out - {key}, counts, equations, floor):
             out.remove(key)  # a later choice made this one needless
@@ -172,13 +173,14 @@ def _bounded(
 
 
 def _cheapest(
-    unsafe: Sequence[Hashable], out: set[Hashable], counts: Mapping[Hashable, int], equations: Sequence[Sum]
-) -> Hashable:
+    unsafe: Sequence[Hashable], out: set[Hashable], public: set[Hashable], counts: Mapping[Hashable, int],
+    equations: Sequence[Sum],
+) -> Hashable:  # fmt: skip
     """Smallest published cell that shares a sum with an unsafe one (or with anything hidden, if none does)."""
 
     def beside(keys: set[Hashable]) -> list[Hashable]:
         near = {key for total, parts in equations if keys & {total, *parts} for key in (total, *parts)}
-        return sorted(near - out, key=lambda key: (counts[key] == 0, counts[key], str(key)))
+        return sorted(near - out - public, key=lambda key: (counts[key] == 0, counts[key], str(key)))
 
     choice = beside(set(unsafe)) or beside(out)
     if not choice:

@@ -32,7 +32,7 @@ class Income:
 
 
 def income_effects(study: Study, one: Comparison, *, covariates: bool = True, base_period: int | None = None) -> Income:
-    """Group-time ATT on income within the risk set of each start period, and its aggregates.
+    """Group-time ATT on income of the covered starters within the risk set of each start period, and its aggregates.
 
     covariates : doubly robust on the plan's covariates, or none. base_period : event time; None is the plan's.
 
@@ -45,8 +45,9 @@ def income_effects(study: Study, one: Comparison, *, covariates: bool = True, ba
     base = plan.base_period if base_period is None else base_period
     if base is None:
         raise EstimationError("a base period", "none in [did] of study.toml", "choose one well before the dip")
+    cohort = one.covered
     panel = Panel(
-        one.cohort.panel(["income"], covariates=names), unit="unit", period="period", cohort="cohort", outcome="income",
+        cohort.panel(["income"], covariates=names), unit="unit", period="period", cohort="cohort", outcome="income",
         cluster="person", risk_set="risk_set",
     )  # fmt: skip
     effect = group_time_att(
@@ -60,7 +61,7 @@ def income_effects(study: Study, one: Comparison, *, covariates: bool = True, ba
         raise EstimationError(
             f"an effect at the horizon, event time {at}", f"a window of [did] {list(plan.window)}", "widen the window"
         )
-    units = one.cohort.units
+    units = cohort.units
     spread = float(units[f"income_lag_{-base}"][units["treated"] == 1].std())
     check = pre_period(events, spread=spread)
     horizon = events.combine(place.astype(float), labels=events.labels[place], estimand=f"ATT at event time {at}")

@@ -91,7 +91,12 @@ def reach_words(reached: pd.DataFrame) -> pd.DataFrame:
 
 
 def flow_table(study: Study, flow: pd.DataFrame) -> pd.DataFrame:
-    """A sample flow with small cells as missing numbers; what is left and what was left out are protected together."""
+    """A sample flow with small cells as missing numbers; what is left and what was left out are protected together.
+
+    Steps that left nobody out are dropped. Who is left at the end is printed with every finding, so it stays.
+    """
+    ends = ~flow.duplicated("arm") | ~flow.duplicated("arm", keep="last")
+    flow = flow[ends | (flow["excluded"] > 0)].reset_index(drop=True)
     cells: dict[Any, int] = {}
     sums = []
     for arm, rows in flow.groupby("arm", sort=False):
@@ -102,7 +107,8 @@ def flow_table(study: Study, flow: pd.DataFrame) -> pd.DataFrame:
                 cells[arm, step, "excluded"] = int(excluded)
                 sums.append(((arm, before, "n"), [(arm, step, "n"), (arm, step, "excluded")]))
             before = step
-    hidden = protect(cells, sums, min_cell=study.disclosure.min_cell)
+    last = [(arm, rows["step"].iloc[-1], "n") for arm, rows in flow.groupby("arm", sort=False)]
+    hidden = protect(cells, sums, min_cell=study.disclosure.min_cell, public=last)
     told = flow.copy()
     for column in ("n", "excluded"):
         told[column] = [
