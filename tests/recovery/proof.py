@@ -85,6 +85,25 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The rows that README quotes."""
+    titles = {"base": "base", "zero": "no effect at all", "no_dip": "no dip", "anticipation": "anticipation",
+              "dynamic": "dynamic assignment", "hidden": "hidden confounder"}  # fmt: skip
+    heads = ["variant", "estimand", "truth", "bias, in SEs", "coverage of 95 %", "SE ratio", "*cannot conclude*",
+             "wrong sign stated"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = table.set_index(["variant", "estimand"])
+    for variant, title in titles.items():
+        for estimand in ("placement, matched", "household income, quarter 4"):
+            row = rows.loc[(variant, estimand)]
+            truth = f"{100 * row['truth']:+.1f} points" if "placement" in estimand else f"{row['truth']:+.0f} EUR"
+            lines.append(
+                f"| {title} | {estimand} | {truth} | {row['bias_in_se']:+.2f} | {row['coverage']:.1%} | "
+                f"{row['se_ratio']:.2f} | {row['cannot_conclude']:.0%} | {row['confident_wrong_sign']:.1%} |"
+            )
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     table = summarise(runs(int(sys.argv[1]) if len(sys.argv) > 1 else 500))

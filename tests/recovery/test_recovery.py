@@ -49,6 +49,10 @@ def test_what_the_design_cannot_answer_is_flagged(table):
     assert (hidden > 2 * base).all(), flagged.to_string()  # about 115 pairs: no placebo sees a hidden cause every time
 
 
+def test_the_readme_quotes_the_committed_table(root):
+    assert proof.markdown(pd.read_csv(proof.RESULTS)) in (root / "README.md").read_text(encoding="utf-8")
+
+
 def test_one_school_of_each_variant_runs():
     rows = pd.DataFrame([row for variant in proof.VARIANTS for row in proof.one((variant, 1))])
     assert len(rows) == 4 * len(proof.VARIANTS)

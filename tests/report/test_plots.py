@@ -337,7 +337,7 @@ def test_the_bracket_says_whether_its_signs_agree(values, title):
 
 def test_the_flow_adds_up_in_words_and_hides_small_steps():
     figure = plots.flow(make_flow())
-    said(figure, "2,601", "−11 No consent", "−14,690 Closed before: no funding", "small number, not shown")
+    said(figure, "2,601", "−11 No consent", "−14,690 Closed before: no funding", "not shown, to protect a small group")
     assert "Nobody" not in words(figure)
 
 

@@ -239,7 +239,7 @@ def flow(
                 text = count(row.n)
             else:
                 t.hatched(axis, 0, most * 0.25, y, "", height=0.34)
-                text = "small number, not shown"
+                text = "not shown, to protect a small group"
             reason = _sentence(row.reason)
             if lost:
                 reason = f"{t_minus(row.excluded)}  {reason}"
