@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -110,16 +109,15 @@ def _version(name: str) -> str:
 
 
 def run_facts(root: Path, started: float, finished: float, seconds: Mapping[str, float]) -> dict[str, Any]:
-    """What varies from run to run: when, where, how long, which commit."""
+    """What varies from run to run: when, how long, which kind of machine, which commit; reports are public: no names."""
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "finished": datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
         "seconds": round(finished - started, 1),
         "notebook_seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "host": platform.node(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
-        "interpreter": sys.executable,
+        "python": platform.python_version(),
         "commit": commit(root),
     }
 
