@@ -109,7 +109,7 @@ def _version(name: str) -> str:
 
 
 def run_facts(root: Path, started: float, finished: float, seconds: Mapping[str, float]) -> dict[str, Any]:
-    """What varies from run to run: when, how long, which kind of machine, which commit; reports are public: no names."""
+    """What varies from run to run: when, how long, kind of machine, commit. Reports are public: no names."""
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "finished": datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
