@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..findings.bridge import outcome_of
 from ..findings.words import plain, say_estimate, say_interval, say_number, say_what
+from ..study import Study
 
 TEMPLATES = Path(__file__).with_name("templates")
 STAGES = ("claimed", "verified", "observed", "counterfactual", "attributable")
@@ -68,7 +70,7 @@ def write_index(folder: Path, study: Any, documents: list[dict[str, Any]]) -> Pa
     page = environment.get_template("index.html.j2").render(
         study=study, title=getattr(study, "title", study.name), question=getattr(study, "question", ""),
         bridge=rows, cards=_cards(rows or []), whom=_whom(study, documents), glossary=GLOSSARY,
-        happened=_inside(str(_get(_get(getattr(study, "outcomes", {}), "placement", None), "title", "in a job"))),
+        happened=_inside(outcome_of(study)[1] if isinstance(study, Study) else "in a job"),
         stage_notes=STAGE_NOTES, headline=_headline(folder, documents),
         lead=next((document["answer"] for document in reversed(documents) if document["answer"]), ""),
         sections=sections, small_print=_small_print(study, documents, pools), grades=GRADES, statuses=STATUSES,
