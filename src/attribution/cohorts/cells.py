@@ -1,13 +1,15 @@
 """Panel -> cells: units that share cohort, covariates and observed periods become their sums and second moments.
 
 An influence function that is affine in the outcome path is the same function A_c of z = (1, w, w y) for all units of a
-cell, so estimates need only the sums of z, and covariances only sum z z'. That second moment is kept as a few `rows` r
-with sum r r' = sum z z' (at most one more than z has columns); a cell of size one *is* its unit's row. With
-clusters, the rows of a cell are its sums by cluster: first moments are enough.
+cell, so estimates need only the sums of z, and covariances only sum z z'. One SQL group-by returns both; the second
+moment is kept as a few `rows` r with sum r r' = sum z z' (at most one more than z has columns). With clusters, the rows
+of a cell are its sums by cluster: first moments are enough. Where compressing would save nothing (continuous
+covariates), a unit is a cell of its own and its row is its path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +18,23 @@ import pandas as pd
 from ..errors import DesignError
 from .panel import Panel
 
+MOST_CELLS = 100_000
+BLOCK = 65_536  # moment rows whose scores are in memory at once
+KEPT = 4_000_000  # numbers: longer score tables are kept as the root of their covariance
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """What estimators eat: C cells, T periods, m moment rows.
+    """What estimators eat: C cells, T periods (times J outcomes, side by side), m moment rows.
 
-    cohort, risk_set, n, weight : (C,). observed : (C, T). x : (C, p) covariates without intercept, columns `names`.
-    sums : (C, T) of w y. one, w, y : (m,), (m,), (m, T) moment rows of z = (1, w, w y); cell : (m,) their cell;
+    cohort, risk_set, n, weight : (C,). observed : (C, J * T). x : (C, p) covariates without intercept, columns `names`.
+    sums : (C, J * T) of w y. one, w, y : (m,), (m,), (m, J * T) moment rows of z = (1, w, w y); cell : (m,) their cell;
     group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
     Outcomes are centred by period (differences between groups do not move); unobserved periods hold 0.
     """
 
     periods: np.ndarray
+    outcomes: tuple[str, ...]
     cohort: np.ndarray
     risk_set: np.ndarray | None
     observed: np.ndarray
@@ -41,11 +48,12 @@ class Cells:
     y: np.ndarray
     cell: np.ndarray
     group: np.ndarray
+    clustered: bool
 
     @property
     def compressed(self) -> bool:
         """True when moment rows are not units."""
-        return bool((self.n > 1).any())
+        return len(self.n) < self.n.sum()
 
     def grouped(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values, given for these moment rows, within independent groups: their numbers, and the sums."""
@@ -55,97 +63,163 @@ class Cells:
         starts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
         return group[starts], values if len(starts) == len(rows) else np.add.reduceat(values, starts, axis=0)
 
+    def scores(self, of_rows: Callable[[slice], np.ndarray], k: int) -> tuple[np.ndarray, str]:
+        """Scores of k estimates, one row an independent group, and what a row stands for.
 
-def build_cells(panel: Panel, covariates: tuple[str, ...] = (), keep: np.ndarray | None = None) -> Cells:
-    """Cells of a panel; compressed where that leaves fewer rows, else one cell a unit (continuous covariates)."""
-    keep = np.arange(len(panel.units)) if keep is None else np.flatnonzero(keep)
-    x, names = encode_covariates(panel, covariates)
-    x, y, cohort = x[keep], panel.y[keep], panel.cohort[keep]
-    w = np.ones(len(keep)) if panel.weight is None else panel.weight[keep]
-    risk = None if panel.risk_set is None else panel.risk_set[keep]
-    cluster = None if panel.cluster is None else panel.cluster[keep]
-    seen = np.isfinite(y)
-    with np.errstate(invalid="ignore"):
-        centre = np.where(seen, y, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    z = np.column_stack([np.ones(len(w)), w, np.where(seen, y - centre, 0) * w[:, None]])
-    code = _cell_codes([cohort] + ([] if risk is None else [risk]), x, seen, limit=len(w) // (z.shape[1] + 1))
-    if code is None:  # too many distinct cells to save anything: every unit is its own
-        code, order = np.arange(len(w)), np.arange(len(w))
-        starts, rows, row_cell, row_cluster = order, z, code, cluster
-        total = z
+        of_rows : moment rows (a slice) -> their (rows, k) contributions. They are asked for block by block; a table
+        too long to keep is replaced by the root of its covariance, whose rows stand for no unit or cluster.
+        """
+        groups = int(self.group[-1]) + 1
+        keep = groups * k <= KEPT
+        kept, gram = (np.zeros((groups, k)) if keep else np.empty((0, k))), np.zeros((k, k))
+        for block in self._blocks():
+            number, values = self.grouped(np.arange(block.start, block.stop), of_rows(block))
+            if keep:
+                kept[number] = values
+            else:
+                gram += values.T @ values
+        rows = "clusters" if self.clustered else "cells" if self.compressed else "units"
+        return (kept, rows) if keep else (root(gram), "cells")
+
+    def _blocks(self) -> list[slice]:
+        """Consecutive moment rows that never part a group."""
+        m, edges = len(self.group), [0]
+        while edges[-1] < m:
+            end = min(edges[-1] + BLOCK, m)
+            if end < m:
+                end = int(np.searchsorted(self.group, self.group[end - 1], side="right"))
+            edges.append(end)
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None) -> Cells:
+    """Cells of a panel without the cohorts treated in or before `after` (default: the first period)."""
+    after = int(panel.periods[0]) if after is None else after
+    strata = panel.strata
+    kept = np.isnan(strata["c"]) | (strata["c"] > after)
+    seen = strata["observed"][kept]
+    count = strata["n"][kept] @ seen
+    centre = strata["sums"][kept].sum(axis=0) / np.maximum(count, 1)
+    weighted, clustered = panel.columns["weight"] is not None, panel.columns["cluster"] is not None
+    values = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
+              for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
+    source, keys = panel.select(covariates, values, after), panel.keys(covariates)
+    z = ["w", *panel.outcome_columns] if weighted else panel.outcome_columns
+    few = _few(panel, source, keys, len(z), int(strata["n"][kept].sum()), bool(covariates))
+    if few and not clustered:
+        found, total, rows, cell = _second_moments(panel, source, keys, z)
+        head, cluster = np.arange(len(total)), None
     else:
-        order = np.argsort(code, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(code[order]) > 0])
-        total = np.add.reduceat(z[order], starts, axis=0)
-        if cluster is None:
-            rows, row_cell = _moment_rows(z[order], starts)
-            row_cluster = None
+        found, rows, cluster = _rows(panel, source, keys, z, clustered, few)
+        if few:
+            cell, head = _number([found[key] for key in keys])
+            total = np.zeros((len(head), rows.shape[1]))
+            np.add.at(total, cell, rows)
         else:
-            rows, row_cell, row_cluster = _cluster_rows(z, code, cluster)
-    head = order[starts]
+            cell = head = np.arange(len(rows))
+            total = rows
+    x, names = encode_covariates(panel, covariates, {key: found[key][head] for key in keys}, total[:, 0])
     group = np.arange(len(rows))
-    if row_cluster is not None:
-        by_cluster = np.argsort(row_cluster, kind="stable")
-        rows, row_cell = rows[by_cluster], row_cell[by_cluster]
-        group = np.unique(row_cluster[by_cluster], return_inverse=True)[1]
+    if cluster is not None:
+        order = np.argsort(cluster, kind="stable")
+        rows, cell, group = rows[order], cell[order], _ascending(cluster[order])
+    observed = panel.pattern({key: found[key][head] for key in keys})
     return Cells(
-        periods=panel.periods, cohort=cohort[head], risk_set=None if risk is None else risk[head], observed=seen[head],
-        x=x[head], names=names, n=total[:, 0].astype(int), weight=total[:, 1], sums=total[:, 2:],
-        one=rows[:, 0], w=rows[:, 1], y=rows[:, 2:], cell=row_cell, group=group,
+        periods=panel.periods, outcomes=panel.outcomes, cohort=found["c"][head].astype(float),
+        risk_set=found["r"][head].astype(float) if "r" in keys else None, observed=observed, x=x, names=names,
+        n=total[:, 0].astype(np.int64), weight=total[:, 1], sums=total[:, 2:], one=rows[:, 0], w=rows[:, 1],
+        y=rows[:, 2:], cell=cell, group=group, clustered=clustered,
     )  # fmt: skip
 
 
-def encode_covariates(panel: Panel, covariates: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(n, p) standardised columns: numbers as they are, categories as indicators without their first level."""
-    if not covariates:
-        return np.empty((len(panel.units), 0)), ()
-    frame = panel.covariates(covariates)
+def _few(panel: Panel, source: str, keys: list[str], width: int, n: int, covariates: bool) -> bool:
+    """Are there so few cells that sums and second moments are shorter than the units themselves?"""
+    cells = len(panel.strata["n"])
+    if covariates:
+        found = panel.table.one(f"SELECT approx_count_distinct(hash({', '.join(keys)})) AS n FROM {source}")
+        cells = max(cells, int(found["n"]))
+    return cells <= min(MOST_CELLS, n / (width + 2))
+
+
+def _second_moments(panel: Panel, source: str, keys: list[str], z: list[str]):
+    """The group-by: (n, sums of z) and the Gram matrix of z in every cell; then moment rows r with sum r r' = sum z z'."""
+    d = len(z)
+    pairs = [(i, j) for i in range(d) for j in range(i + 1)]
+    sums = [f"sum({name}) AS s{i}" for i, name in enumerate(z)]
+    sums += [f"sum({z[i]} * {z[j]}) AS q{i}_{j}" for i, j in pairs]
+    found = panel.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {source} "
+                              "GROUP BY ALL ORDER BY ALL")  # fmt: skip
+    n = found["n"].astype(float)
+    first = np.nan_to_num(np.column_stack([found.pop(f"s{i}").astype(float) for i in range(d)]))
+    gram = np.empty((len(n), d, d))
+    for i, j in pairs:
+        gram[:, i, j] = gram[:, j, i] = np.nan_to_num(found.pop(f"q{i}_{j}").astype(float))
+    mean = first / n[:, None]
+    size, vectors = np.linalg.eigh(gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
+    size = np.where(size > 1e-15 * np.trace(gram, axis1=1, axis2=2)[:, None], size, 0.0)
+    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1)  # (C, d, d): rows of the root of the centred part
+    level = np.sqrt(n)[:, None] * np.column_stack([np.ones(len(n)), mean])
+    rows = np.concatenate([np.dstack([np.zeros((len(n), d, 1)), spread]), level[:, None]], axis=1)
+    keep = np.column_stack([size > 0, np.ones(len(n), bool)])
+    total, rows, cell = np.column_stack([n, first]), rows[keep], np.nonzero(keep)[0]
+    if "w" not in z:  # w = 1: its column is that of the ones
+        total, rows = np.insert(total, 1, total[:, 0], axis=1), np.insert(rows, 1, rows[:, 0], axis=1)
+    return found, total, rows, cell
+
+
+def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: bool, few: bool):
+    """Sums of z by cell and cluster, or, where that would save nothing, z unit by unit."""
+    group = [*keys, "k"] if clustered else keys
+    columns = [f"sum({name}) AS {name}" for name in z] if few else z
+    size = "count(*) AS n" if few else "1 AS n"
+    end = " GROUP BY ALL ORDER BY ALL" if few else ""
+    found = panel.table.fetch(f"SELECT {', '.join([*group, size, *columns])} FROM {source}{end}")
+    rows = np.empty((len(found["n"]), len(panel.outcome_columns) + 2))
+    rows[:, 0] = found.pop("n")
+    rows[:, 1] = found.pop("w") if "w" in z else rows[:, 0]
+    for j, name in enumerate(panel.outcome_columns):
+        rows[:, 2 + j] = found.pop(name)
+    np.nan_to_num(rows, copy=False)
+    return found, rows, _ascending(found.pop("k")) if clustered else None
+
+
+def encode_covariates(panel: Panel, covariates: Sequence[str], found: dict[str, np.ndarray], n: np.ndarray):
+    """(C, p) standardised columns and their names: numbers as they are, categories as indicators without their first level."""
     columns, names = [], []
-    for name in covariates:
-        values = frame[name]
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-            columns.append(values.to_numpy(float))
+    for j, name in enumerate(covariates):
+        values = found[f"x{j}"]
+        if panel.table.is_number(name):
+            columns.append(values.astype(float))
             names.append(name)
             continue
         codes, levels = pd.factorize(values, sort=True)
         columns += [(codes == k).astype(float) for k in range(1, len(levels))]
         names += [f"{name}={level}" for level in levels[1:]]
-    x = np.column_stack(columns) if columns else np.empty((len(frame), 0))
+    x = np.column_stack(columns) if columns else np.empty((len(n), 0))
     if not np.isfinite(x).all():
         raise DesignError("finite covariates", "infinite values", "correct them", count=int((~np.isfinite(x)).sum()))
-    spread = x.std(axis=0)
-    return (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1), tuple(names)
+    mean = n @ x / n.sum()
+    spread = np.sqrt(n @ (x - mean) ** 2 / n.sum())
+    return (x - mean) / np.where(spread > 0, spread, 1), tuple(names)
 
 
-def _cell_codes(groups: list[np.ndarray], x: np.ndarray, seen: np.ndarray, limit: int) -> np.ndarray | None:
-    """(n,) cell numbers, or None once there are more than `limit` of them."""
-    code = np.zeros(len(seen), dtype=np.int64)
-    patterns = [] if seen.all() else [seen[:, t] for t in range(seen.shape[1])]
-    for column in [*groups, *x.T, *patterns]:
+def root(gram: np.ndarray) -> np.ndarray:
+    """(k, k) rows R with R'R = gram."""
+    size, vectors = np.linalg.eigh((gram + gram.T) / 2)
+    return np.sqrt(np.clip(size, 0, None))[:, None] * vectors.T
+
+
+def _number(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) numbers of the distinct combinations, and where each first stands."""
+    code = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
         own, levels = pd.factorize(column, use_na_sentinel=False)
         code, found = pd.factorize(code * len(levels) + own)
-        if len(found) > limit:
-            return None
-    return code
+    first = np.full(len(found), len(code))
+    np.minimum.at(first, code, np.arange(len(code)))
+    return code, first
 
 
-def _moment_rows(z: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows r of each cell with sum r r' = sum z z': root of the centred second moment by QR, and the mean."""
-    rows, cell = [], []
-    for c, block in enumerate(np.split(z, starts[1:])):
-        mean = block.mean(axis=0)
-        part = block
-        if len(block) > z.shape[1] + 1:
-            part = np.vstack([np.linalg.qr(block - mean, mode="r"), np.sqrt(len(block)) * mean])
-        rows.append(part)
-        cell.append(np.full(len(part), c))
-    return np.vstack(rows), np.concatenate(cell)
-
-
-def _cluster_rows(z: np.ndarray, code: np.ndarray, cluster: np.ndarray):
-    """Sums of z by cell and cluster."""
-    pair = code * (int(cluster.max()) + 1) + cluster
-    order = np.argsort(pair, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(pair[order]) > 0])
-    head = order[starts]
-    return np.add.reduceat(z[order], starts, axis=0), code[head], cluster[head]
+def _ascending(labels: np.ndarray) -> np.ndarray:
+    """(m,) numbers 0, 1, ... of the labels in their own order."""
+    return pd.factorize(labels, sort=True)[0]

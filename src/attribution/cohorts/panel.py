@@ -1,8 +1,9 @@
-"""Long table -> checked wide panel: one row a unit, one column a period, what was left out counted."""
+"""Any frame -> a checked panel of units, with what was left out counted."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pandas as pd
 
 from ..errors import DataError
 from ..results import Result
+from .unit_table import BITS, UnitTable
+
+Outcome = str | Sequence[str] | Mapping[Any, Any]
 
 
 class Panel(Result):
@@ -17,10 +21,12 @@ class Panel(Result):
 
     Parameters
     ----------
-    frame : long table, one row a unit and period: pandas, Polars, Arrow, a DuckDB relation, or a Parquet file's path.
-    unit : column of unit keys. period : integer index (year, or year * 4 + quarter - 1); gaps between them are allowed.
+    frame : pandas, Polars, Arrow, a DuckDB relation, or the path of a Parquet or CSV file.
+    unit : column of unit keys; None means that every row is another unit, seen once (repeated cross-sections).
+    period : integer index (year, or year * 4 + quarter - 1); gaps are allowed. None: the table is wide, see `outcome`.
     cohort : first treated period of the unit, the same in all its rows; missing = never treated.
-    outcome : number; missing values are counted and left out pair by pair.
+    outcome : number; missing values are counted and left out pair by pair. Several names are fitted jointly. A mapping
+        {period: column} reads a wide table, one row a unit; {name: {period: column}} several outcomes of one.
     weight : sampling weight >= 0, the same in all rows of a unit. cluster : column of independent groups.
     risk_set : cohort for which a record is at risk (sequential trials): it is compared with that cohort only. The
         record of a unit treated later, risk_set < cohort, serves as not yet treated.
@@ -34,51 +40,141 @@ class Panel(Result):
     """
 
     def __init__(
-        self, frame: Any, *, unit: str, period: str, cohort: str, outcome: str, weight: str | None = None,
-        cluster: str | None = None, risk_set: str | None = None,
+        self, frame: Any, *, unit: str | None, cohort: str, outcome: Outcome, period: str | None = None,
+        weight: str | None = None, cluster: str | None = None, risk_set: str | None = None,
     ) -> None:  # fmt: skip
-        self.columns = {"unit": unit, "period": period, "cohort": cohort, "outcome": outcome, "weight": weight,
-                        "cluster": cluster, "risk_set": risk_set}  # fmt: skip
-        self._source = frame
-        wanted = list(dict.fromkeys(name for name in self.columns.values() if name))
-        rows = read_columns(frame, wanted)
-        if rows.empty:
-            raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
-        self.units, self._first, self._code = _unit_codes(rows[unit], unit)
-        periods = _integers(rows[period], period)
-        first_treated = _cohorts(rows[cohort], cohort)
-        self._same_in_unit(first_treated, cohort, "one cohort per unit (treatment that starts stays)",
-                           "keep the first treated period in all rows of the unit")  # fmt: skip
-        self.periods, at = np.unique(periods, return_inverse=True)
-        self.y, present = self._wide(rows[outcome], outcome, at)
-        self.cohort = first_treated[self._first]
-        self.weight = self._unit_numbers(rows, weight, "one weight >= 0 per unit")
-        if self.weight is not None and (self.weight < 0).any():
-            raise DataError("weights >= 0", "negative weights", "correct or drop them", column=weight,
-                            count=int((self.weight < 0).sum()), keys=self.units[self.weight < 0])  # fmt: skip
-        self.risk_set = self._unit_numbers(rows, risk_set, "one risk set per unit")
-        self.cluster = None if cluster is None else self._clusters(rows[cluster], cluster)
-        if self.risk_set is not None and (late := self.risk_set > self.cohort).any():
-            raise DataError("records at risk before they are treated", "a risk set later than the cohort",
-                            "give treated records risk_set = cohort", column=risk_set, count=int(late.sum()),
-                            keys=self.units[late])  # fmt: skip
-        always = self.cohort <= self.periods[0]
-        self.counts = {
-            "rows": len(rows), "units": len(self.units),
-            "rows without outcome": int((present & np.isnan(self.y)).sum()),
-            "unit-periods absent": int((~present).sum()),
-            "units treated in or before the first period, dropped": int(always.sum()),
-        }  # fmt: skip
+        wide = _wide(outcome) if isinstance(outcome, Mapping) else None
+        if (period is None) == (wide is None):
+            raise DataError("either a period column, or outcome = {period: column} of a wide table",
+                            f"period={period!r} and outcome={outcome!r}", "name one of the two")  # fmt: skip
+        self.outcomes: tuple[str, ...] = (outcome,) if isinstance(outcome, str) else tuple(wide or outcome)
+        parts = {"unit": unit, "period": period, "cohort": cohort, "weight": weight, "cluster": cluster,
+                 "risk_set": risk_set}  # fmt: skip
+        self.columns = {**parts, "outcome": ", ".join(self.outcomes)}
+        self.table = UnitTable(frame, parts, self.outcomes, wide)
+        self.periods = self.table.periods
+        self.cross_section = self.table.kind == "cross-section"
+        self.strata = self._first_moments()
+        never = np.isnan(self.strata["c"])
+        always = ~never & (self.strata["c"] <= self.periods[0])
         if always.all():
             raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
-        self._keep(~always)
+        n, seen = self.strata["n"], self.strata["observed"]
+        values = (n[:, None] * seen).sum() / len(self.outcomes)
+        places = n.sum() * (1 if self.cross_section else len(self.periods))
+        rows = places if wide else self.table.rows
+        self.counts = {
+            "rows": self.table.rows, "units": int(n.sum()), "rows without outcome": round(rows - values),
+            "unit-periods absent": round(places - rows),
+            "units treated in or before the first period, dropped": int(n[always].sum()),
+        }  # fmt: skip
+        self.strata = {name: values[~always] for name, values in self.strata.items()}
 
-    def _keep(self, keep: np.ndarray) -> None:
-        self._kept = np.flatnonzero(keep)
-        self.units, self.y, self.cohort = self.units[keep], self.y[keep], self.cohort[keep]
-        self.weight = None if self.weight is None else self.weight[keep]
-        self.cluster = None if self.cluster is None else self.cluster[keep]
-        self.risk_set = None if self.risk_set is None else self.risk_set[keep]
+    def _first_moments(self) -> dict[str, np.ndarray]:
+        """Cohorts by risk set and observed periods: c, r (NaN without), n, observed (S, J * T) and sums of outcomes."""
+        names, keys = self.outcome_columns, self.keys()
+        sums = [f"sum({value}) AS s{j}" for j, value in enumerate(names)]
+        found = self.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {self.select()} "
+                                 "GROUP BY ALL ORDER BY ALL")  # fmt: skip
+        total = np.column_stack([found[f"s{j}"].astype(float) for j in range(len(names))])
+        seen = self.pattern(found)
+        if not np.isfinite(total[seen]).all():
+            self._refuse_infinite()
+        return {"c": found["c"].astype(float), "r": found["r"].astype(float) if "r" in keys else np.full(len(seen), np.nan),
+                "n": found["n"].astype(np.int64), "observed": seen, "sums": np.where(seen, total, 0.0)}  # fmt: skip
+
+    # -- how queries see the table of units --
+
+    @property
+    def outcome_columns(self) -> list[str]:
+        """SQL names of the values of a unit: y0, y1, ... one a period and outcome."""
+        return [f"y{j}" for j in range(len(self.outcomes) * len(self.periods))]
+
+    def keys(self, covariates: Sequence[str] = ()) -> list[str]:
+        """SQL names that make a cell: cohort, risk set, observed pattern, covariates."""
+        patterns = range(-(-len(self.outcome_columns) // BITS))
+        return ["c", *(["r"] if self.columns["risk_set"] else []), *(f"p{b}" for b in patterns),
+                *(f"x{j}" for j in range(len(covariates)))]  # fmt: skip
+
+    def select(self, covariates: Sequence[str] = (), values: Sequence[str] | None = None, after: int | None = None) -> str:
+        """SQL to read FROM: keys, weight, cluster and the given expressions of y0, y1, ... under the same names.
+
+        after : leave out cohorts treated in or before this period.
+        """
+        names, table = self.outcome_columns, self.table.sql(covariates)
+        if self.cross_section:  # one value a row: the other periods are missing
+            at = {t: i for i, t in enumerate(self.periods.tolist())}
+            spread = [f"CASE WHEN t = {t} THEN y{j} END AS z{j * len(at) + i}"
+                      for j in range(len(self.outcomes)) for t, i in at.items()]  # fmt: skip
+            plain = [f"z{j} AS {name}" for j, name in enumerate(names)]
+            table = f"(SELECT * EXCLUDE ({', '.join(f'y{j}' for j in range(len(self.outcomes)))}), {', '.join(spread)} FROM {table})"
+            table = f"(SELECT *, {', '.join(plain)} FROM {table})"
+        bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
+                for b in range(0, len(names), BITS)]  # fmt: skip
+        columns = ["c", *(x for x, part in (("r", "risk_set"), ("w", "weight"), ("k", "cluster")) if self.columns[part])]
+        columns += [f"({sql}) AS p{b}" for b, sql in enumerate(bits)] + [f"x{j}" for j in range(len(covariates))]
+        columns += names if values is None else [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
+        where = "" if after is None else f" WHERE c IS NULL OR c > {after}"
+        return f"(SELECT {', '.join(columns)} FROM {table}{where})"
+
+    def pattern(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(S, J * T) bool: the observed periods that the pattern columns p0, p1, ... of a query stand for."""
+        bits = [(found[f"p{j // BITS}"].astype(np.int64) >> (j % BITS)) & 1 for j in range(len(self.outcome_columns))]
+        return np.column_stack(bits).astype(bool)
+
+    def _refuse_infinite(self) -> None:
+        names = [f"y{j}" for j in range(len(self.outcomes) if self.cross_section else len(self.outcome_columns))]
+        count = self.table.one(f"SELECT {' + '.join(f'count(*) FILTER (WHERE isinf({y}))' for y in names)} AS n FROM units")
+        keys = self.table.fetch(f"SELECT u FROM units WHERE {' OR '.join(f'isinf({y})' for y in names)} ORDER BY u LIMIT 5")
+        raise DataError("finite outcomes", "infinite values", "correct them, or set them missing",
+                        column=self.columns["outcome"], count=int(count["n"]),
+                        keys=keys["u"].tolist() if self.columns["unit"] else ())  # fmt: skip
+
+    # -- the units themselves, for methods that need rows --
+
+    @cached_property
+    def _units(self) -> dict[str, np.ndarray]:
+        """Arrays by unit, in the order of their keys; units treated from the first period are left out."""
+        names = [f"y{j}" for j in range(len(self.outcomes))] if self.cross_section else self.outcome_columns
+        letters = ["u", "c", *(x for x, part in (("r", "risk_set"), ("w", "weight"), ("k", "cluster")) if self.columns[part])]
+        extra = ["t"] if self.cross_section else []
+        found = self.table.fetch(f"SELECT {', '.join([*letters, *extra, *names])} FROM units "
+                                 f"WHERE c IS NULL OR c > {int(self.periods[0])} ORDER BY u")  # fmt: skip
+        y = np.column_stack([found.pop(name).astype(float) for name in names])
+        if self.cross_section:
+            here = found.pop("t")[:, None] == self.periods
+            y = np.hstack([np.where(here, column[:, None], np.nan) for column in y.T])
+        return {**found, "y": y}
+
+    @property
+    def units(self) -> np.ndarray:
+        """(n,) keys, ascending."""
+        return self._units["u"]
+
+    @property
+    def y(self) -> np.ndarray:
+        """(n, T) outcomes, NaN where unknown; several outcomes stand side by side."""
+        return self._units["y"]
+
+    @property
+    def cohort(self) -> np.ndarray:
+        """(n,) first treated period, NaN for the never treated."""
+        return self._units["c"].astype(float)
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """(n,) sampling weights."""
+        return self._units["w"].astype(float) if "w" in self._units else None
+
+    @property
+    def risk_set(self) -> np.ndarray | None:
+        """(n,) cohorts for which the records are at risk."""
+        return self._units["r"].astype(float) if "r" in self._units else None
+
+    @property
+    def cluster(self) -> np.ndarray | None:
+        """(n,) numbers of the clusters, in the order of their labels."""
+        return pd.factorize(self._units["k"], sort=True)[0] if "k" in self._units else None
 
     @property
     def observed(self) -> np.ndarray:
@@ -88,156 +184,47 @@ class Panel(Result):
     @property
     def cohorts(self) -> np.ndarray:
         """Cohorts treated within the observed periods, ascending."""
-        g = np.unique(self.cohort[np.isfinite(self.cohort)])
+        g = np.unique(self.strata["c"][np.isfinite(self.strata["c"])])
         return g[g <= self.periods[-1]].astype(int)
 
-    def covariates(self, names: list[str] | tuple[str, ...]) -> pd.DataFrame:
+    def covariates(self, names: Sequence[str]) -> pd.DataFrame:
         """(n, len(names)) values of unit-level columns; refused when they are missing or change within a unit."""
-        rows = read_columns(self._source, list(names))
-        out = {}
-        for name in names:
-            codes = pd.factorize(rows[name])[0]
-            if (codes < 0).any():
-                raise DataError("covariates known for every unit", "missing values",
-                                "impute them, or drop these units and say so", column=name,
-                                count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
-            self._same_in_unit(codes.astype(float), name, "covariates that are constant within a unit",
-                               "use the value at the base period, as a column of its own")  # fmt: skip
-            out[name] = rows[name].iloc[self._first].iloc[self._kept].reset_index(drop=True)
-        return pd.DataFrame(out)
+        found = self.table.fetch(f"SELECT {', '.join(f'x{j}' for j in range(len(names)))} FROM {self.table.sql(names)} "
+                                 f"WHERE c IS NULL OR c > {int(self.periods[0])} ORDER BY u")  # fmt: skip
+        return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})
 
     def tidy(self) -> pd.DataFrame:
         """What came in, and what was left out: columns what, count."""
-        never = ~np.isfinite(self.cohort)
-        late = np.isfinite(self.cohort) & (self.cohort > self.periods[-1])
-        steps = np.diff(self.periods)
-        counts = {**self.counts, "units used": len(self.units), "of these never treated": int(never.sum()),
-                  "of these treated after the last period (not yet treated throughout)": int(late.sum()),
-                  "periods": len(self.periods), "gaps between periods": int((steps > 1).sum()),
-                  "cohorts": len(self.cohorts)}  # fmt: skip
-        sizes = pd.Series(self.cohort).value_counts()
-        counts["cohorts of one unit"] = int((sizes == 1).sum())
+        c, n = self.strata["c"], self.strata["n"]
+        sizes = pd.Series(n).groupby(c, dropna=False).sum()
+        counts = {**self.counts, "units used": int(n.sum()), "of these never treated": int(n[np.isnan(c)].sum()),
+                  "of these treated after the last period (not yet treated throughout)": int(n[c > self.periods[-1]].sum()),
+                  "periods": len(self.periods), "gaps between periods": int((np.diff(self.periods) > 1).sum()),
+                  "cohorts": len(self.cohorts), "cohorts of one unit": int((sizes == 1).sum())}  # fmt: skip
         return pd.DataFrame({"what": list(counts), "count": list(counts.values())})
 
     def summary(self) -> str:
         head = f"panel of {self.columns['outcome']!r}, periods {self.periods[0]} to {self.periods[-1]}"
         return f"{head}\n{self.tidy().to_string(index=False, header=False)}"
 
-    # -- checks ------------------------------------------------------------------------------------------------------
 
-    def _wide(self, outcome: pd.Series, name: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shape = len(self.units), len(self.periods)
-        place = self._code * shape[1] + at
-        seen = np.bincount(place, minlength=shape[0] * shape[1])
-        if seen.max() > 1:
-            twice = seen[place] > 1
-            raise DataError("one row per unit and period", "duplicates", "aggregate or drop the extra rows",
-                            column=self.columns["period"], count=int((seen > 1).sum()),
-                            keys=self._keys(twice))  # fmt: skip
-        values = _numbers(outcome, name)
-        if (infinite := np.isinf(values)).any():
-            raise DataError("finite outcomes", "infinite values", "correct them, or set them missing", column=name,
-                            count=int(infinite.sum()), keys=self._keys(infinite))  # fmt: skip
-        y = np.full(shape[0] * shape[1], np.nan)
-        y[place] = values
-        return y.reshape(shape), (seen > 0).reshape(shape)
-
-    def _same_in_unit(self, values: np.ndarray, column: str, required: str, mend: str) -> None:
-        reference = values[self._first][self._code]
-        differs = ~((values == reference) | (np.isnan(values) & np.isnan(reference)))
-        if differs.any():
-            keys = self._keys(differs)
-            raise DataError(required, "units where it changes", mend, column=column, count=len(keys), keys=keys)
-
-    def _unit_numbers(self, rows: pd.DataFrame, column: str | None, required: str) -> np.ndarray | None:
-        if column is None:
-            return None
-        values = _numbers(rows[column], column)
-        if not np.isfinite(values).all():
-            bad = ~np.isfinite(values)
-            raise DataError(required, "missing or infinite values", "fill them or drop the units", column=column,
-                            count=int(bad.sum()), keys=self._keys(bad))  # fmt: skip
-        self._same_in_unit(values, column, required, "make it constant within the unit")
-        return values[self._first]
-
-    def _clusters(self, values: pd.Series, column: str) -> np.ndarray:
-        codes = pd.factorize(values, sort=True)[0]
-        if (codes < 0).any():
-            raise DataError("a cluster for every unit", "missing clusters", "fill them or drop the units",
-                            column=column, count=int((codes < 0).sum()), keys=self._keys(codes < 0))  # fmt: skip
-        self._same_in_unit(codes.astype(float), column, "one cluster per unit", "use the cluster before treatment")
-        return codes[self._first]
-
-    def _keys(self, rows: np.ndarray) -> list:
-        """Unit keys behind these rows."""
-        return list(self.units[np.unique(self._code[rows])])
+def _wide(outcome: Mapping[Any, Any]) -> dict[str, dict[int, str]]:
+    """{outcome: {period: column}}, periods ascending; {period: column} is one outcome named after its columns."""
+    if all(isinstance(value, Mapping) for value in outcome.values()):
+        named = {str(name): dict(each) for name, each in outcome.items()}
+    else:
+        named = {_common([str(column) for column in outcome.values()]): dict(outcome)}
+    bad = [t for each in named.values() for t in each if isinstance(t, bool) or not isinstance(t, (int, np.integer))]
+    if bad or not named:
+        raise DataError("periods as integers", f"{bad[:1] or 'no'} outcome columns", "write outcome = {period: column}",
+                        count=len(bad), keys=bad)  # fmt: skip
+    if len({frozenset(each) for each in named.values()}) > 1:
+        raise DataError("the same periods for every outcome", "periods that differ", "name a column for each period")
+    return {name: {int(t): str(each[t]) for t in sorted(each)} for name, each in named.items()}
 
 
-def read_columns(frame: Any, names: list[str]) -> pd.DataFrame:
-    """These columns of any accepted frame, in row order; the frame itself is never changed."""
-    if isinstance(frame, (str, Path)):
-        import duckdb
-
-        frame = duckdb.connect().read_parquet(str(frame))
-    if type(frame).__module__.split(".")[0] in ("duckdb", "_duckdb"):
-        _require(names, list(frame.columns))
-        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-        return frame.project(quoted).to_arrow_table().to_pandas()
-    if not isinstance(frame, pd.DataFrame):
-        import narwhals as nw
-
-        native = nw.from_native(frame)
-        _require(names, list(native.collect_schema().names()))
-        narrow = native.select(names)
-        return (narrow.collect() if isinstance(narrow, nw.LazyFrame) else narrow).to_pandas()
-    _require(names, list(frame.columns))
-    return frame[names]
-
-
-def _require(names: list[str], present: list[str]) -> None:
-    absent = [name for name in names if name not in present]
-    if absent:
-        raise DataError("all named columns", f"no column {', '.join(map(repr, absent))}", "check the spelling",
-                        table="panel", count=len(absent), keys=present)  # fmt: skip
-
-
-def _unit_codes(values: pd.Series, column: str):
-    codes, units = pd.factorize(values, sort=True)
-    if (codes < 0).any():
-        raise DataError("a key in every row", "missing keys", "fill or drop these rows", column=column,
-                        count=int((codes < 0).sum()))  # fmt: skip
-    first = np.full(len(units), len(codes))
-    np.minimum.at(first, codes, np.arange(len(codes)))
-    return np.asarray(units), first, codes
-
-
-def _numbers(values: pd.Series, column: str) -> np.ndarray:
-    try:
-        if pd.api.types.is_datetime64_any_dtype(values):
-            raise TypeError("dates would silently become nanoseconds")
-        return values.to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise DataError("numbers", f"values of type {values.dtype}", "convert the column", column=column) from error
-
-
-def _integers(values: pd.Series, column: str) -> np.ndarray:
-    numbers = _numbers(values, column)
-    bad = ~np.isfinite(numbers) | (numbers != np.round(numbers))
-    if bad.any():
-        raise DataError("periods as integers, none missing", "other values",
-                        "number the periods (year * 4 + quarter - 1)", column=column, count=int(bad.sum()),
-                        keys=list(values[bad].unique()[:5]))  # fmt: skip
-    return numbers.astype(np.int64)
-
-
-def _cohorts(values: pd.Series, column: str) -> np.ndarray:
-    numbers = _numbers(values, column)
-    coded = (numbers == 0) | np.isinf(numbers)
-    if coded.any():
-        raise DataError("the first treated period, or missing for the never treated", "codes 0 or infinite",
-                        "never treated = missing: replace the code", column=column, count=int(coded.sum()),
-                        keys=np.unique(numbers[coded]).tolist())  # fmt: skip
-    known = np.isfinite(numbers)
-    if (numbers[known] != np.round(numbers[known])).any():
-        raise DataError("cohorts as integer periods", "fractions", "number them like the periods", column=column)
-    return numbers
+def _common(columns: list[str]) -> str:
+    """What the names of the columns share at their start: income_2003, income_2004 -> income."""
+    first, last = min(columns), max(columns)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:same].rstrip("_-. 0123456789") or columns[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,39 +13,41 @@ from ..cohorts.cells import Cells, build_cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..results import Effects
-from .kernels import CannotEstimate, Method, two_by_two, varying
+from .kernels import CannotEstimate, TwoByTwo, TwoByTwoRepeated, two_by_two, two_by_two_rc, varying
 
 Comparison = Literal["never_treated", "not_yet_treated"]
 Base = Literal["varying", "universal"] | int | tuple[int, int] | list[int]
+GroupTimeMethod = Literal["dr", "dr_imp", "reg", "ipw"]
 
 
 def group_time_att(
-    panel: Panel, *, comparison: Comparison, base_period: Base, method: Method = "dr", covariates: Sequence[str] = (),
-    anticipation: int = 0, unit: str | None = None,
+    panel: Panel, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod = "dr",
+    covariates: Sequence[str] = (), anticipation: int = 0, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Effect on each cohort in each period: ATT(g, t).
 
-    Estimand : E[Y_t(g) - Y_t(never) | first treated in g], for every cohort g and period t.
+    Estimand : E[Y_t(g) - Y_t(never) | first treated in g], for every cohort g and period t (and outcome).
     Assumes : parallel trends between cohort and comparison given the covariates; no effect more than `anticipation`
-        periods before treatment.
+        periods before treatment. Repeated cross-sections also assume that who is sampled does not change.
     Estimator : difference in differences by outcome regression (reg), Hajek-weighted inverse propensity (ipw) or both
-        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp, their improved version), per Callaway &
-        Sant'Anna 2021, eq. 2.4-2.10.
-    Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1.
+        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp: improved), per Callaway & Sant'Anna
+        2021, eq. 2.4-2.10. Repeated cross-sections: the estimators of `kernels.two_by_two_rc`.
+    Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1. Few
+        clusters: see `few_clusters`.
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
         >= 0.995 leave; no lower clip. One cluster: refused. Where `spec["score_rows"]` is "cells", the rows of the
         scores belong to no unit: combine the estimates, but do not subtract those of another fit.
-    Checked : reference/did (R did 2.5.1).
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3).
 
     Parameters
     ----------
     comparison : "never_treated", or "not_yet_treated" (also those treated later than period t and anticipation).
     base_period : "varying" (last before treatment afterwards, the period before t earlier), "universal" (last before
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
-    method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories. anticipation : periods >= 0.
-    unit : unit of the outcome for the reader; default its column name.
+    method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
+    anticipation : periods >= 0. unit : unit of the outcome for the reader; default its column name.
 
     Raises
     ------
@@ -53,100 +56,169 @@ def group_time_att(
     if isinstance(base_period, list):
         base_period = (base_period[0], base_period[-1])
     _check_options(comparison, base_period, method, anticipation)
-    keep = ~(panel.cohort <= panel.periods[0] + anticipation)
-    never = ~np.isfinite(panel.cohort) | (panel.cohort > panel.periods[-1] + anticipation)
-    if comparison == "never_treated" and not never.any():
+    first, last = int(panel.periods[0]) + anticipation, int(panel.periods[-1]) + anticipation
+    cohort, n = panel.strata["c"], panel.strata["n"]
+    if comparison == "never_treated" and not (np.isnan(cohort) | (cohort > last)).any():
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
                               column=panel.columns["cohort"])  # fmt: skip
-    cells = build_cells(panel, tuple(covariates), keep)
+    cells = build_cells(panel, covariates, after=first)
     cohorts = np.array([g for g in panel.cohorts if _treated(cells, g).any()], dtype=int)
     if not len(cohorts):
         raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
                               "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
     if cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
-    labels = _layout(cells, cohorts, base_period, anticipation)
-    fit = _Fit(cells, labels)
-    for g in cohorts:
-        _fit_cohort(fit, cells, labels, g, comparison, method, anticipation)
-    shares, share_scores = _shares(cells, cohorts)
-    labels["reason"] = fit.reason
-    rows = "clusters" if panel.cluster is not None else "cells" if cells.compressed else "units"
+    fit = fit_cells(cells, cohorts, comparison=comparison, base_period=base_period, method=method,
+                    anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
+    scores, rows = fit.scores(cells)
+    k = len(fit.labels)
     return Effects(
-        estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "", labels=labels.drop(columns=["low", "high"]),
-        estimate=fit.estimate, scores=fit.scores, n_treated=fit.n_treated, n_comparison=fit.n_comparison,
-        shares=shares, share_scores=share_scores,
+        estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
+        labels=fit.labels.drop(columns=["low", "high", "outcome"] if len(panel.outcomes) == 1 else ["low", "high"]),
+        estimate=fit.estimate, scores=scores[:, :k], n_treated=fit.n_treated, n_comparison=fit.n_comparison,
+        shares=fit.shares, share_scores=scores[:, k:],
         spec={"comparison": comparison, "base_period": base_period, "method": method, "covariates": tuple(covariates),
               "anticipation": anticipation, "periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()),
-              "cells": len(cells.n), "score_rows": rows, "clusters": None if panel.cluster is None else len(fit.scores),
-              "risk_set": panel.risk_set is not None},
-        notes=_notes(labels, int((~keep).sum())),
+              "cells": len(cells.n), "score_rows": rows,
+              "clusters": int(cells.group[-1]) + 1 if cells.clustered else None,
+              "risk_set": panel.columns["risk_set"] is not None, "outcomes": panel.outcomes},
+        notes=_notes(fit.labels, int(n[cohort <= first].sum())),
     )  # fmt: skip
 
 
-class _Fit:
-    """Arrays filled cohort by cohort."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Estimates that share treated and comparison cells, and how any moment row counts in them."""
 
-    def __init__(self, cells: Cells, labels: pd.DataFrame) -> None:
+    ks: list[int]  # their places among all estimates
+    used: np.ndarray  # (C,) bool
+    treated: np.ndarray  # (C,) bool
+    post: np.ndarray | None  # (C,) bool: repeated cross-sections, seen in the later period
+    contrast: np.ndarray  # (J * T, k): outcome path -> outcome change
+    columns: list[int]  # covariates that vary here
+    kernel: TwoByTwo | TwoByTwoRepeated
+
+    def add(self, out: np.ndarray, cells: Cells, block: slice) -> None:
+        """Add the contributions of a block of moment rows to out (rows, K)."""
+        cell = cells.cell[block]
+        rows = np.flatnonzero(self.used[cell])
+        at = cell[rows]
+        x = np.ones((len(at), 1 + len(self.columns)), order="F")
+        for place, column in enumerate(self.columns, start=1):
+            x[:, place] = cells.x[at, column]
+        if isinstance(self.kernel, TwoByTwoRepeated):
+            assert self.post is not None
+            alpha, gamma = self.kernel.score(x, self.treated[at], self.post[at])
+        else:
+            alpha, gamma = self.kernel.score(x, self.treated[at])
+        gamma *= cells.w[block][rows, None]
+        gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
+        out[np.ix_(rows, self.ks)] = gamma
+
+
+class GroupTimeFit:
+    """Every ATT(g, t) of some cells: labels, estimates, counts, cohort shares, and the parts that score them."""
+
+    def __init__(self, cells: Cells, labels: pd.DataFrame, cohorts: np.ndarray) -> None:
         k = len(labels)
-        self.estimate, self.scores = np.full(k, np.nan), np.zeros((cells.group[-1] + 1, k))
+        self.labels, self.estimate, self.parts = labels, np.full(k, np.nan), list[Part]()
         self.n_treated, self.n_comparison = np.zeros(k, int), np.zeros(k, int)
         self.reason = np.full(k, "", dtype=object)
+        self.members = [_treated(cells, g) for g in cohorts]
+        sizes = [cells.weight[member].sum() for member in self.members]
+        self.shares = pd.Series(sizes, index=cohorts) / cells.n.sum()
+
+    def scores(self, cells: Cells) -> tuple[np.ndarray, str]:
+        """Scores of the estimates and of the cohort shares, side by side, in one pass over the moment rows."""
+        k, n = len(self.estimate), cells.n.sum()
+
+        def of_rows(block: slice) -> np.ndarray:
+            out = np.zeros((block.stop - block.start, k + len(self.shares)))
+            for part in self.parts:
+                part.add(out, cells, block)
+            for j, (member, share) in enumerate(zip(self.members, self.shares, strict=True)):
+                own = np.where(member[cells.cell[block]], cells.w[block], 0.0)
+                out[:, k + j] = (own - cells.one[block] * share) / n
+            return out
+
+        return cells.scores(of_rows, k + len(self.shares))
 
 
-def _fit_cohort(
-    fit: _Fit, cells: Cells, labels: pd.DataFrame, g: int, comparison: str, method: Method, anticipation: int
-) -> None:
-    """All periods of one cohort; periods that share treated and comparison cells are one call of the kernel."""
-    treated = _treated(cells, g)
-    pool = ~np.isfinite(cells.cohort) | (cells.cohort > cells.periods[-1] + anticipation)
-    at_risk = np.ones(len(treated), bool) if cells.risk_set is None else cells.risk_set == g
-    frame = {name: labels[name].to_numpy() for name in ("cohort", "period", "low", "high")}
-    groups: dict[bytes, tuple[np.ndarray, list[int], list[np.ndarray]]] = {}
-    for k in np.flatnonzero(frame["cohort"] == g):
-        t, low, high = frame["period"][k], frame["low"][k], frame["high"][k]
-        base = (cells.periods >= low) & (cells.periods <= high)
-        if not base.any():
-            fit.reason[k] = "base period not observed"
-            continue
-        if low == high == t:
-            fit.estimate[k], fit.reason[k] = 0.0, "base period"
-        others = pool
-        if comparison == "not_yet_treated":
-            last = max(t, int(cells.periods[base].max()))
-            others = pool | (cells.cohort > last + anticipation)
-        here = cells.periods == t
-        used = (treated | (others & at_risk & (cells.cohort != g))) & cells.observed[:, base | here].all(axis=1)
-        fit.n_treated[k] = cells.n[used & treated].sum()
-        fit.n_comparison[k] = cells.n[used & ~treated].sum()
-        if fit.reason[k]:
-            continue
-        if min(fit.n_treated[k], fit.n_comparison[k]) < 2:
-            arm = "treated" if fit.n_treated[k] < 2 else "comparison"
-            fit.reason[k] = f"fewer than two {arm} units with an outcome in both periods"
-            continue
-        group = groups.setdefault(used.tobytes(), (used, [], []))
-        group[1].append(int(k))
-        group[2].append(here.astype(float) - base / base.sum())
-    for used, ks, contrasts in groups.values():
-        _fit_group(fit, cells, used, treated, ks, np.column_stack(contrasts), method)
+def fit_cells(
+    cells: Cells, cohorts: np.ndarray, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod,
+    anticipation: int, cross_section: bool,
+) -> GroupTimeFit:  # fmt: skip
+    """Point estimates of every ATT(g, t), and how to score them."""
+    fit = GroupTimeFit(cells, _layout(cells, cohorts, base_period, anticipation), cohorts)
+    never = ~np.isfinite(cells.cohort) | (cells.cohort > cells.periods[-1] + anticipation)
+    start = None
+    for g in cohorts.tolist():
+        treated = _treated(cells, g)
+        others = (cells.cohort != g) & (True if cells.risk_set is None else cells.risk_set == g)
+        groups: dict[bytes, tuple[np.ndarray, np.ndarray | None, list[int], list[np.ndarray]]] = {}
+        for row in fit.labels[fit.labels["cohort"] == g].itertuples():
+            asked = _pair(fit, cells, row, treated, others, never, comparison, anticipation, cross_section)
+            if asked is not None:
+                used, here, base = asked
+                post = cells.observed[:, here].any(axis=1) if cross_section else None
+                contrast = here | base if cross_section else here.astype(float) - base / base.sum()
+                key = used.tobytes() + (b"" if post is None else post.tobytes())
+                group = groups.setdefault(key, (used, post, [], []))
+                group[2].append(row.Index)
+                group[3].append(contrast.astype(float))
+        for used, post, ks, contrasts in groups.values():
+            start = _fit_group(fit, cells, used, treated, post, ks, np.column_stack(contrasts), method, start)
+    fit.labels["reason"] = fit.reason
+    return fit
 
 
-def _fit_group(fit: _Fit, cells: Cells, used, treated, ks: list[int], contrast: np.ndarray, method: Method) -> None:
+def _pair(fit, cells, row, treated, others, never, comparison, anticipation, cross_section):
+    """Cells of one ATT(g, t), its period and its base as (J * T,) masks; None where there is no comparison to make."""
+    k, t = row.Index, row.period
+    window = (cells.periods >= row.low) & (cells.periods <= row.high)
+    if not window.any():
+        fit.reason[k] = "base period not observed"
+        return None
+    if row.low == row.high == t:
+        fit.estimate[k], fit.reason[k] = 0.0, "base period"
+    pool = never
+    if comparison == "not_yet_treated":
+        pool = never | (cells.cohort > max(t, int(cells.periods[window].max())) + anticipation)
+    here, base = np.zeros(cells.observed.shape[1], bool), np.zeros(cells.observed.shape[1], bool)
+    first = cells.outcomes.index(row.outcome) * len(cells.periods)
+    here[first : first + len(window)], base[first : first + len(window)] = cells.periods == t, window
+    seen = cells.observed[:, here | base]
+    used = (treated | (pool & others)) & (seen.any(axis=1) if cross_section else seen.all(axis=1))
+    fit.n_treated[k], fit.n_comparison[k] = cells.n[used & treated].sum(), cells.n[used & ~treated].sum()
+    if fit.reason[k]:
+        return None
+    when = "either period" if cross_section else "both periods"
+    if min(fit.n_treated[k], fit.n_comparison[k]) < 2:
+        arm = "treated" if fit.n_treated[k] < 2 else "comparison"
+        fit.reason[k] = f"fewer than two {arm} units with an outcome in {when}"
+        return None
+    return used, here, base
+
+
+def _fit_group(fit, cells, used, treated, post, ks, contrast, method, start):
+    """One call of the kernel; returns the propensity, a start for the next one."""
     x, names = varying(cells.x[used], cells.names)
+    change = cells.sums[used] @ contrast
     try:
-        got = two_by_two(method, x, treated[used], cells.weight[used], cells.sums[used] @ contrast)
+        kernel: TwoByTwo | TwoByTwoRepeated
+        if post is None:
+            fits = start is not None and len(start) == x.shape[1]
+            kernel = two_by_two(method, x, treated[used], cells.weight[used], change, start if fits else None)
+            start = kernel.propensity
+        else:
+            kernel = two_by_two_rc(method, x, treated[used], post[used], cells.weight[used], change)
     except CannotEstimate as reason:
         fit.reason[ks] = reason.code + "".join(f" ({names[column]})" for column in reason.columns)
-        return
-    fit.estimate[ks] = got.estimate
-    place = np.cumsum(used) - 1
-    rows = np.flatnonzero(used[cells.cell])
-    at = place[cells.cell[rows]]
-    alpha, gamma = got.score(x, treated[used])
-    scores = alpha[at, None] * (cells.y[rows] @ contrast) + gamma[at] * cells.w[rows, None]
-    groups, scores = cells.grouped(rows, scores)
-    fit.scores[np.ix_(groups, np.array(ks))] = scores
+        return start
+    fit.estimate[ks] = kernel.estimate
+    columns = [cells.names.index(name) for name in names[1:]]
+    fit.parts.append(Part(ks=ks, used=used, treated=treated, post=post, contrast=contrast, columns=columns, kernel=kernel))
+    return start
 
 
 def _treated(cells: Cells, g: int) -> np.ndarray:
@@ -155,35 +227,26 @@ def _treated(cells: Cells, g: int) -> np.ndarray:
     return of_cohort if cells.risk_set is None else of_cohort & (cells.risk_set == g)
 
 
-def _shares(cells: Cells, cohorts: np.ndarray) -> tuple[pd.Series, np.ndarray]:
-    """Weighted share of each cohort among all units, and the scores of these shares."""
-    n = cells.n.sum()
-    members = [_treated(cells, g) for g in cohorts]
-    shares = pd.Series([cells.weight[member].sum() for member in members], index=cohorts) / n
-    rows = np.column_stack([np.where(member[cells.cell], cells.w, 0.0) for member in members])
-    return shares, cells.grouped(np.arange(len(rows)), (rows - np.outer(cells.one, shares)) / n)[1]
-
-
 def _layout(cells: Cells, cohorts: np.ndarray, base: Base, anticipation: int) -> pd.DataFrame:
-    """One row per (cohort, period in which it was observed) with the base window [low, high] in calendar periods."""
-    rows, periods = [], cells.periods
-    for g in cohorts.tolist():
-        before = int(periods[periods + anticipation < g].max())
-        seen = cells.observed[_treated(cells, g)].any(axis=0)
-        for j, t in enumerate(periods.tolist()):
-            low = high = before
-            if not seen[j]:
-                continue
-            if base == "varying" and t < g:
-                if j == 0:
+    """One row per (outcome, cohort, period in which it was observed) with the base window [low, high]."""
+    rows, periods, width = [], cells.periods, len(cells.periods)
+    for o, outcome in enumerate(cells.outcomes):
+        prefix = f"{outcome}: " if len(cells.outcomes) > 1 else ""
+        for g in cohorts.tolist():
+            before = int(periods[periods + anticipation < g].max())
+            seen = cells.observed[_treated(cells, g), o * width : (o + 1) * width].any(axis=0)
+            for j, t in enumerate(periods.tolist()):
+                low = high = before
+                if not seen[j] or (base == "varying" and j == 0):
                     continue
-                low = high = int(periods[j - 1])
-            elif isinstance(base, tuple):
-                low, high = g + base[0], g + base[1]
-            elif not isinstance(base, str):
-                low = high = g + base
-            rows.append((f"att({g},{t})", g, t, t - g, low, high))
-    return pd.DataFrame(rows, columns=["term", "cohort", "period", "event_time", "low", "high"])
+                if base == "varying" and t < g:
+                    low = high = int(periods[j - 1])
+                elif isinstance(base, tuple):
+                    low, high = g + base[0], g + base[1]
+                elif not isinstance(base, str):
+                    low = high = g + base
+                rows.append((f"{prefix}att({g},{t})", outcome, g, t, t - g, low, high))
+    return pd.DataFrame(rows, columns=["term", "outcome", "cohort", "period", "event_time", "low", "high"])
 
 
 def _notes(labels: pd.DataFrame, early: int) -> tuple[str, ...]:

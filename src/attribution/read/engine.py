@@ -11,7 +11,6 @@ more, sums of floats may differ in the last digit; sums of integer cents never d
 from __future__ import annotations
 
 import codecs
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +22,7 @@ from sqlglot import exp
 from ..errors import DataError
 from .sql import first_line as _first_line
 from .sql import render
+from .threads import threads
 
 _FORMATS = {".parquet": "read_parquet", ".csv": "read_csv"}
 _GIVEN = "given|"  # prefix of the view of a table as it was given, before its text is read as dates and numbers
@@ -54,7 +54,7 @@ class DuckDB:
         self.files: dict[str, list[Path]] = {}
         self._tables: dict[str, dict[str, str]] = {}
         self._given: dict[str, dict[str, str]] = {}
-        self._con = duckdb.connect(config={"threads": _threads()})
+        self._con = duckdb.connect(config={"threads": threads()})
 
     def fetch(self, sql: str) -> pa.Table:
         try:
@@ -284,15 +284,6 @@ def to_pandas(table: pa.Table):
 def query(engine: Engine, sql: str, **params: Any) -> pa.Table:
     """Run a query written in DuckDB's dialect on any engine; `:name` placeholders are bound as literals."""
     return engine.fetch(render(sql, engine.dialect, **params))
-
-
-def _threads() -> int:
-    text = os.environ.get("ATTRIBUTION_THREADS", "1")
-    if not text.isdigit() or int(text) < 1:
-        raise DataError(
-            "ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads"
-        )
-    return int(text)
 
 
 def _refuse_unreadable(table: str, file: Path) -> None:

@@ -1,0 +1,208 @@
+"""One row a unit, inside DuckDB: a long table turned wide once, a wide file read where it lies; every promise checked.
+
+Columns: u unit, c cohort, w weight, k cluster, r risk set, y0, y1, ... outcome by outcome and period by period; x0,
+x1, ... covariates where asked for. Repeated cross-sections keep one row an observation, with its period t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .source import Source, quoted
+
+BITS = 60  # periods that one integer of a pattern holds
+LETTERS = {"c": "cohort", "w": "weight", "k": "cluster", "r": "risk_set"}
+PROMISES = {  # what must be the same in all rows of a unit, and what to do when it is not
+    "c": ("one cohort per unit (treatment that starts stays)", "keep the first treated period in all rows of the unit"),
+    "w": ("one weight >= 0 per unit", "make it constant within the unit"),
+    "k": ("one cluster per unit", "use the cluster before treatment"),
+    "r": ("one risk set per unit", "make it constant within the unit"),
+}
+KNOWN = {  # what must be known for every unit
+    "w": ("one weight >= 0 per unit", "missing or infinite values", "fill them or drop the units"),
+    "k": ("a cluster for every unit", "missing clusters", "fill them or drop the units"),
+    "r": ("one risk set per unit", "missing or infinite values", "fill them or drop the units"),
+}
+
+
+class UnitTable:
+    """The table of units of a panel. `columns` names the parts; `wide` maps outcome -> {period: column}, or is None."""
+
+    def __init__(
+        self, frame: Any, columns: Mapping[str, str | None], outcomes: Sequence[str],
+        wide: Mapping[str, Mapping[int, str]] | None,
+    ) -> None:  # fmt: skip
+        self.columns, self.outcomes, self.wide = columns, tuple(outcomes), wide
+        values = [name for each in wide.values() for name in each.values()] if wide else list(outcomes)
+        self._source = Source(frame, [name for name in (*columns.values(), *values) if name])
+        self.fetch, self.one = self._source.fetch, self._source.one
+        self._letters = [letter for letter, part in LETTERS.items() if columns[part]]
+        self._values = [self._source.number(name) for name in values]
+        self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods()
+        self._refuse_cohorts()
+        self.rows = int(self.one("SELECT count(*) AS n FROM source")["n"])
+        if not self.rows:
+            raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
+        self.kind = "wide" if wide else "long" if columns["unit"] else "cross-section"
+        self._run = {"wide": self._view, "long": self._turn_wide, "cross-section": self._view}[self.kind]
+        self._run()
+        self._check()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _part(self, part: str) -> str:
+        name = self.columns[part]
+        assert name is not None
+        return quoted(name) if part in ("unit", "cluster") else self._source.number(name)
+
+    def _head(self) -> list[str]:
+        unit = self._part("unit") if self.columns["unit"] else "row_number() OVER ()"
+        return [f"{unit} AS u", *(f"{self._part(LETTERS[letter])} AS {letter}" for letter in self._letters)]
+
+    def _read_periods(self) -> np.ndarray:
+        period = self._part("period")
+        found = self.fetch(f"SELECT {period} AS t, count(*) AS n FROM source GROUP BY ALL ORDER BY ALL")
+        t = found["t"]
+        bad = ~np.isfinite(t) | (t != np.round(t))
+        if bad.any():
+            raise DataError("periods as integers, none missing", "other values",
+                            "number the periods (year * 4 + quarter - 1)", column=self.columns["period"],
+                            count=int(found["n"][bad].sum()), keys=t[bad].tolist())  # fmt: skip
+        return t.astype(np.int64)
+
+    def _refuse_cohorts(self) -> None:
+        c = self.fetch(f"SELECT DISTINCT {self._part('cohort')} AS c FROM source ORDER BY ALL")["c"].astype(float)
+        coded = (c == 0) | np.isinf(c)
+        if coded.any():
+            raise DataError("the first treated period, or missing for the never treated", "codes 0 or infinite",
+                            "never treated = missing: replace the code", column=self.columns["cohort"],
+                            count=int(coded.sum()), keys=c[coded].tolist())  # fmt: skip
+        known = c[np.isfinite(c)]
+        if (known != np.round(known)).any():
+            raise DataError("cohorts as integer periods", "fractions", "number them like the periods",
+                            column=self.columns["cohort"])  # fmt: skip
+
+    def _view(self) -> None:
+        """A wide file, or one observation a row: a view with other names."""
+        self._selected = [*self._head(), *(f"{value} AS y{j}" for j, value in enumerate(self._values))]
+        if self.kind == "cross-section":
+            self._selected.append(f"CAST({self._part('period')} AS BIGINT) AS t")
+        self._source.run(f"CREATE VIEW units AS SELECT {', '.join(self._selected)} FROM source")
+
+    def _turn_wide(self) -> None:
+        """A long table: one pass that turns it and flags the units whose rows contradict each other."""
+        rows = [*self._head(), f"CAST({self._part('period')} AS BIGINT) AS t",
+                *(f"{value} AS v{j}" for j, value in enumerate(self._values))]  # fmt: skip
+        low, high = int(self.periods[0]), int(self.periods[-1])
+        seen = [f"coalesce(bit_count(bit_or(CASE WHEN t BETWEEN {b} AND {b + BITS - 1} "
+                f"THEN 1::BIGINT << CAST(t - {b} AS INTEGER) END)), 0)" for b in range(low, high + 1, BITS)]  # fmt: skip
+        columns = [f"any_value({x}) AS {x}, {_differs(x)} AS {x}_differs" for x in self._letters]
+        columns += [f"max(v{j}) FILTER (WHERE t = {t}) AS y{j * len(self.periods) + i}"
+                    for j in range(len(self._values)) for i, t in enumerate(self.periods.tolist())]  # fmt: skip
+        self._source.run(
+            f"CREATE TEMP TABLE units AS SELECT u, count(*) <> {' + '.join(seen)} AS twice, {', '.join(columns)} "
+            f"FROM (SELECT {', '.join(rows)} FROM source) GROUP BY u"
+        )
+
+    def sql(self, covariates: Sequence[str] = ()) -> str:
+        """What to read FROM: the table of units, with these covariates as x0, x1, ...; they are checked here."""
+        if not covariates:
+            return "units"
+        self._source.use(covariates)
+        asked = [self._source.number(name) if self.is_number(name) else f"CAST({quoted(name)} AS VARCHAR)"
+                 for name in covariates]  # fmt: skip
+        columns = [f"{x} AS x{j}" for j, x in enumerate(asked)]
+        if self.kind != "long":
+            self._source.run(f"CREATE OR REPLACE VIEW units_x AS SELECT {', '.join([*self._selected, *columns])} FROM source")
+            self._refuse_missing("units_x", covariates)
+            return "units_x"
+        unit = f"{self._part('unit')} AS xu"
+        each = [f"any_value(x{j}) AS x{j}, {_differs(f'x{j}')} AS x{j}_differs" for j in range(len(columns))]
+        self._source.run(
+            f"CREATE OR REPLACE TEMP TABLE covariates AS SELECT xu, {', '.join(each)} "
+            f"FROM (SELECT {', '.join([unit, *columns])} FROM source) GROUP BY xu"
+        )
+        self._refuse_missing("covariates", covariates, key="xu")
+        for j, name in enumerate(covariates):
+            self._refuse(f"x{j}_differs", "covariates that are constant within a unit", "units where it changes",
+                         "use the value at the base period, as a column of its own", column=name, table="covariates",
+                         key="xu")  # fmt: skip
+        return "(SELECT * FROM units JOIN covariates ON u = xu)"
+
+    def is_number(self, column: str) -> bool:
+        """True for a covariate that enters as a number, false for a category."""
+        return self._source.is_number(column)
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self.kind == "long":
+            if missing := self.one(f"SELECT count(*) AS n FROM source WHERE {self._part('unit')} IS NULL")["n"]:
+                raise DataError("a key in every row", "missing keys", "fill or drop these rows",
+                                column=self.columns["unit"], count=int(missing))  # fmt: skip
+            self._refuse_duplicates()
+            for letter in self._letters:
+                required, mend = PROMISES[letter]
+                self._refuse(f"{letter}_differs", required, "units where it changes", mend, part=LETTERS[letter])
+        elif self.columns["unit"]:
+            self._refuse_repeated_units()
+        for letter, (required, found, mend) in KNOWN.items():
+            if letter in self._letters:
+                unknown = f"{letter} IS NULL" + ("" if letter == "k" else f" OR isinf({letter})")
+                self._refuse(unknown, required, found, mend, part=LETTERS[letter])
+        if "w" in self._letters:
+            self._refuse("w < 0", "weights >= 0", "negative weights", "correct or drop them", part="weight")
+        if "r" in self._letters:
+            self._refuse("r > c", "records at risk before they are treated", "a risk set later than the cohort",
+                         "give treated records risk_set = cohort", part="risk_set")  # fmt: skip
+
+    def _refuse(
+        self, where: str, required: str, found: str, mend: str, *, part: str = "", column: str | None = None,
+        table: str = "units", key: str = "u", count: int | None = None,
+    ) -> None:  # fmt: skip
+        """Raise when a unit is WHERE it should not be, naming the first of them."""
+        keys = self.fetch(f"SELECT {key} AS u FROM {table} WHERE {where} ORDER BY ALL LIMIT 5")["u"]
+        if len(keys):
+            if count is None:
+                count = int(self.one(f"SELECT count(*) AS n FROM {table} WHERE {where}")["n"])
+            shown = keys.tolist() if self.columns["unit"] else ()
+            raise DataError(required, found, mend, column=column or self.columns[part], count=count, keys=shown)
+
+    def _refuse_missing(self, table: str, covariates: Sequence[str], key: str = "u") -> None:
+        for j, name in enumerate(covariates):
+            self._refuse(f"x{j} IS NULL", "covariates known for every unit", "missing values",
+                         "impute them, or drop these units and say so", column=name, table=table, key=key)  # fmt: skip
+
+    def _refuse_duplicates(self) -> None:
+        if not self.one("SELECT count(*) FILTER (WHERE twice) AS n FROM units")["n"]:
+            return
+        pair = f"{self._part('unit')} AS u, {self._part('period')} AS t"
+        pairs = f"SELECT {pair}, count(*) AS n FROM source GROUP BY ALL HAVING count(*) > 1"
+        self._refuse("twice", "one row per unit and period", "duplicates", "aggregate or drop the extra rows",
+                     part="period", count=int(self.one(f"SELECT count(*) AS n FROM ({pairs})")["n"]))  # fmt: skip
+
+    def _refuse_repeated_units(self) -> None:
+        """In a wide table each key stands once; whole numbers close together are counted in a bitmap."""
+        u = self.fetch(f"SELECT {self._part('unit')} AS u FROM source")["u"]
+        if u.dtype.kind in "iu" and int(u.max()) - int(u.min()) < 64 * len(u):
+            seen = np.zeros(int(u.max()) - int(u.min()) + 1, dtype=bool)
+            seen[u - u.min()] = True
+            once = int(seen.sum()) == self.rows
+        else:
+            del u
+            once = self.one("SELECT count(DISTINCT u) AS n FROM units")["n"] == self.rows
+        if not once:
+            if missing := self.one("SELECT count(*) AS n FROM units WHERE u IS NULL")["n"]:
+                raise DataError("a key in every row", "missing keys", "fill or drop these rows",
+                                column=self.columns["unit"], count=int(missing))  # fmt: skip
+            self._refuse("u IN (SELECT u FROM units GROUP BY u HAVING count(*) > 1)", "one row per unit in a wide table",
+                         "units that stand in several rows", "aggregate or drop the extra rows", part="unit")  # fmt: skip
+
+
+def _differs(x: str) -> str:
+    """SQL: the rows of a unit do not agree on x."""
+    return f"(min({x}) <> max({x}) OR count({x}) NOT IN (0, count(*)))"

@@ -1,0 +1,17 @@
+"""One setting for every engine in process: `ATTRIBUTION_THREADS`, default 1, so that the same query gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import DataError
+
+
+def threads() -> int:
+    """Threads of DuckDB; with more than one, sums of floats may differ in the last digit."""
+    text = os.environ.get("ATTRIBUTION_THREADS", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise DataError(
+            "ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads"
+        )
+    return int(text)
