@@ -28,7 +28,8 @@ def group_time_att(
     Assumes : parallel trends between cohort and comparison given the covariates; no effect more than `anticipation`
         periods before treatment.
     Estimator : difference in differences by outcome regression (reg), Hajek-weighted inverse propensity (ipw) or both
-        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares), per Callaway & Sant'Anna 2021, eq. 2.4-2.10.
+        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp, their improved version), per Callaway &
+        Sant'Anna 2021, eq. 2.4-2.10.
     Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1.
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
@@ -42,7 +43,7 @@ def group_time_att(
     comparison : "never_treated", or "not_yet_treated" (also those treated later than period t and anticipation).
     base_period : "varying" (last before treatment afterwards, the period before t earlier), "universal" (last before
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
-    method : "dr", "reg", "ipw". covariates : unit-level columns, numbers or categories. anticipation : periods >= 0.
+    method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories. anticipation : periods >= 0.
     unit : unit of the outcome for the reader; default its column name.
 
     Raises
@@ -142,7 +143,8 @@ def _fit_group(fit: _Fit, cells: Cells, used, treated, ks: list[int], contrast: 
     place = np.cumsum(used) - 1
     rows = np.flatnonzero(used[cells.cell])
     at = place[cells.cell[rows]]
-    scores = got.alpha[at, None] * (cells.y[rows] @ contrast) + got.gamma[at] * cells.w[rows, None]
+    alpha, gamma = got.score(x, treated[used])
+    scores = alpha[at, None] * (cells.y[rows] @ contrast) + gamma[at] * cells.w[rows, None]
     groups, scores = cells.grouped(rows, scores)
     fit.scores[np.ix_(groups, np.array(ks))] = scores
 
@@ -199,8 +201,8 @@ def _check_options(comparison, base_period, method, anticipation) -> None:
 
     if comparison not in ("never_treated", "not_yet_treated"):
         refuse('comparison "never_treated" or "not_yet_treated"', comparison)
-    if method not in ("dr", "reg", "ipw"):
-        refuse('method "dr", "reg" or "ipw"', method)
+    if method not in ("dr", "dr_imp", "reg", "ipw"):  # "ipw_ht" would move with the centring of the cells
+        refuse('method "dr", "dr_imp", "reg" or "ipw"', method)
     if isinstance(anticipation, bool) or not isinstance(anticipation, (int, np.integer)) or anticipation < 0:
         refuse("anticipation as a number of periods >= 0", anticipation)
     if isinstance(base_period, str) or base_period is None:
