@@ -28,8 +28,8 @@ def group_time_att(
     Assumes : parallel trends between cohort and comparison given the covariates; no effect more than `anticipation`
         periods before treatment.
     Estimator : difference in differences by outcome regression (reg), Hajek-weighted inverse propensity (ipw) or both
-        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp, their improved version), per Callaway &
-        Sant'Anna 2021, eq. 2.4-2.10.
+        (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp: improved), per Callaway & Sant'Anna
+        2021, eq. 2.4-2.10.
     Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1.
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
@@ -43,7 +43,8 @@ def group_time_att(
     comparison : "never_treated", or "not_yet_treated" (also those treated later than period t and anticipation).
     base_period : "varying" (last before treatment afterwards, the period before t earlier), "universal" (last before
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
-    method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories. anticipation : periods >= 0.
+    method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
+    anticipation : periods >= 0.
     unit : unit of the outcome for the reader; default its column name.
 
     Raises
