@@ -21,6 +21,7 @@ _WHERE = {
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.did": ["group_time_att"],
+    "estimate.did_2x2": ["did_2x2"],
     "estimate.experiment": ["difference_in_means"],
     "estimate.aggregate": ["aggregate"],
     "findings.finding": ["Finding", "Findings", "read_findings"],

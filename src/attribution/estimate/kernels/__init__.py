@@ -6,5 +6,9 @@ panel.py: the same units in both periods. repeated.py: other units in each perio
 
 from .algebra import CannotEstimate, varying
 from .panel import METHODS, Method, TwoByTwo, two_by_two
+from .repeated import REPEATED_METHODS, RepeatedMethod, TwoByTwoRepeated, two_by_two_rc
 
-__all__ = ["METHODS", "CannotEstimate", "Method", "TwoByTwo", "two_by_two", "varying"]
+__all__ = [
+    "METHODS", "REPEATED_METHODS", "CannotEstimate", "Method", "RepeatedMethod", "TwoByTwo", "TwoByTwoRepeated",
+    "two_by_two", "two_by_two_rc", "varying",
+]  # fmt: skip

@@ -56,6 +56,13 @@ def refuse_collinear(gram: np.ndarray, why: str) -> None:
         raise CannotEstimate(why, bad)
 
 
+def regression_gram(x: np.ndarray, weight: np.ndarray, who: str = "comparison units") -> np.ndarray:
+    """(p, p) sum of w x x' over these units, refused where a regression on x has no answer."""
+    gram = cross(x, weight, x)
+    refuse_collinear(gram, f"collinear covariates among the {who}")
+    return gram
+
+
 def minimise(evaluate: Evaluate, start: np.ndarray, iterations: int = 60) -> tuple[np.ndarray, np.ndarray, bool]:
     """Newton with halving on a convex function given as (value, gradient, Hessian): minimum, last step, converged.
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .algebra import CannotEstimate, by_column, cross, refuse_collinear
+from .algebra import CannotEstimate, by_column, cross, regression_gram
 from .propensity import logit, odds, probability, tilted
 
 Method = Literal["dr", "dr_imp", "reg", "ipw", "ipw_ht"]
@@ -95,11 +95,9 @@ def two_by_two(
     n_t = x_t[0]
     if x.shape[1] == 1:
         method = "reg"  # without covariates all are one
-    gram = beta = u = v = None
-    if method in ("dr", "dr_imp", "reg"):
-        gram = cross(x, weight * one, x)
-        refuse_collinear(gram, "collinear covariates among the comparison units")
+    beta = u = v = None
     if method == "reg":
+        gram = regression_gram(x, weight * one)
         beta = np.linalg.solve(gram, cross(x, one, change))
         estimate = (change_t - x_t @ beta) / n_t
         u = np.linalg.solve(gram, x_t) / n_t
@@ -107,19 +105,20 @@ def two_by_two(
                                         beta=beta, u=u))  # fmt: skip
     b = logit(x, treated, weight, start)
     if method == "dr_imp":
+        regression_gram(x, weight * one)
         b = tilted(x, treated, weight, b)
     p = probability(x, b)
     a = odds(p, treated)
-    weighted, change_a = cross(x, weight * a, x), cross(x, a, change)
+    weighted, change_a = cross(x, weight * a, x), cross(x, a, change)  # comparison units as the treated look
     x_a = weighted[0]
     n_c = x_a[0]
     if not n_c > 0:
         raise CannotEstimate("no overlap: every comparison unit has a propensity of 0.995 or more")
     if method == "dr":
+        gram = regression_gram(x, weight * one)
         beta = np.linalg.solve(gram, cross(x, one, change))
         u = np.linalg.solve(gram, x_t / n_t - x_a / n_c)
     elif method == "dr_imp":
-        refuse_collinear(weighted, "collinear covariates among the comparison units")
         beta = np.linalg.solve(weighted, change_a)
     fitted = np.zeros_like(change_a) if beta is None else beta
     residual_a = change_a - weighted @ fitted
