@@ -8,10 +8,11 @@ L_c L_c' is the second-moment matrix of the cell. Any linear function of estimat
 
 from __future__ import annotations
 
+from math import erfc
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 
 def scores_from_influence(influence: np.ndarray, clusters: np.ndarray | None = None) -> np.ndarray:
@@ -36,9 +37,19 @@ def scores_from_influence(influence: np.ndarray, clusters: np.ndarray | None = N
     return out
 
 
+def normal_quantile(p: float) -> float:
+    """The p-quantile of N(0, 1)."""
+    return NormalDist().inv_cdf(p)
+
+
+def normal_p_value(z) -> np.ndarray:
+    """Two-sided p-values of N(0, 1) statistics; NaN stays NaN."""
+    return np.array([erfc(abs(value) / 2**0.5) for value in np.atleast_1d(np.asarray(z, float))])
+
+
 def normal_interval(estimate, std_error, level: float = 0.95, critical: float | None = None):
     """Two-sided interval estimate -+ z * std_error; `critical` replaces the normal quantile (simultaneous bands)."""
-    z = stats.norm.ppf(0.5 + level / 2) if critical is None else critical
+    z = normal_quantile(0.5 + level / 2) if critical is None else critical
     estimate, std_error = np.asarray(estimate, float), np.asarray(std_error, float)
     return estimate - z * std_error, estimate + z * std_error
 
@@ -64,7 +75,7 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     """Wilson (1927) score interval of a proportion; n = 0 gives (nan, nan)."""
     if n <= 0:
         return float("nan"), float("nan")
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = normal_quantile(0.5 + level / 2)
     p = successes / n
     centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return float((centre - half) / (1 + z * z / n)), float((centre + half) / (1 + z * z / n))
@@ -78,7 +89,7 @@ def fieller(
     Returns (low, high, kind): "interval" is [low, high]; "complement" is everything outside (low, high); "line" means
     every value is compatible with the data. `cov` is the 2 x 2 covariance of (numerator, denominator).
     """
-    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    z2 = normal_quantile(0.5 + level / 2) ** 2
     a = denominator**2 - z2 * cov[1, 1]
     b = -2 * (numerator * denominator - z2 * cov[0, 1])
     c = numerator**2 - z2 * cov[0, 0]
@@ -96,6 +107,8 @@ def fieller(
 def wald(estimate: np.ndarray, cov: np.ndarray) -> tuple[float, int, float]:
     """Joint Wald test that all estimates are zero: (statistic, degrees of freedom, p-value); V may lack full rank."""
     estimate = np.asarray(estimate, float)
+    from scipy.special import chdtrc  # slow to import, seldom needed
+
     rank = int(np.linalg.matrix_rank(cov))
     statistic = float(estimate @ np.linalg.pinv(cov, hermitian=True) @ estimate)
-    return statistic, rank, float(stats.chi2.sf(statistic, rank)) if rank else float("nan")
+    return statistic, rank, float(chdtrc(rank, statistic)) if rank else float("nan")

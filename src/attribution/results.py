@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from .errors import EstimationError
-from .inference import normal_interval, sup_t
+from .inference import normal_interval, normal_p_value, sup_t
 
 Band = Literal["pointwise", "simultaneous"]
 
@@ -141,7 +140,7 @@ class Effects(Result):
         out["estimand"], out["unit"], out["level"], out["band"] = self.estimand, self.unit, level, band
         out["estimate"], out["std_error"], out["conf_low"], out["conf_high"] = self.estimate, se, low, high
         with np.errstate(invalid="ignore", divide="ignore"):
-            out["p_value"] = 2 * stats.norm.sf(np.abs(self.estimate / se))
+            out["p_value"] = normal_p_value(self.estimate / se)
         out["n_treated"], out["n_comparison"] = self.n_treated, self.n_comparison
         return out[TIDY_COLUMNS]
 

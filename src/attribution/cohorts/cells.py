@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,11 @@ class Cells:
     cell: np.ndarray
     group: np.ndarray
     clustered: bool
+
+    @cached_property
+    def complete(self) -> bool:
+        """True when every unit is seen in every period."""
+        return bool(self.observed.all())
 
     @property
     def compressed(self) -> bool:

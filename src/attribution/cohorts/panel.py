@@ -119,8 +119,12 @@ class Panel(Result):
 
     def pattern(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         """(S, J * T) bool: the observed periods that the pattern columns p0, p1, ... of a query stand for."""
-        bits = [(found[f"p{j // BITS}"].astype(np.int64) >> (j % BITS)) & 1 for j in range(len(self.outcome_columns))]
-        return np.column_stack(bits).astype(bool)
+        width, kinds = len(self.outcome_columns), []
+        for b in range(-(-width // BITS)):  # few patterns, many rows: spell each pattern out once
+            codes, kind = np.unique(found[f"p{b}"].astype(np.int64), return_inverse=True)
+            bits = (codes[:, None] >> np.arange(min(BITS, width - b * BITS))) & 1
+            kinds.append(bits.astype(bool)[kind])
+        return kinds[0] if len(kinds) == 1 else np.hstack(kinds)
 
     def _refuse_infinite(self) -> None:
         names = [f"y{j}" for j in range(len(self.outcomes) if self.cross_section else len(self.outcome_columns))]

@@ -42,14 +42,19 @@ class UnitTable:
         self.fetch, self.one = self._source.fetch, self._source.one
         self._letters = [letter for letter, part in LETTERS.items() if columns[part]]
         self._values = [self._source.number(name) for name in values]
-        self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods()
-        self._refuse_cohorts()
-        self.rows = int(self.one("SELECT count(*) AS n FROM source")["n"])
+        keys = [f"{self._part('cohort')} AS c"] + ([] if wide else [f"{self._part('period')} AS t"])
+        unit = self._part("unit") if columns["unit"] else "1"
+        found = self.fetch(f"SELECT {', '.join(keys)}, count(*) AS n, count({unit}) AS keyed FROM source GROUP BY ALL")
+        self.rows, self._keyed = int(found["n"].sum()), int(found["keyed"].sum())
         if not self.rows:
             raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
+        self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods(found)
+        self._refuse_cohorts(found["c"].astype(float))
         self.kind = "wide" if wide else "long" if columns["unit"] else "cross-section"
-        self._run = {"wide": self._view, "long": self._turn_wide, "cross-section": self._view}[self.kind]
-        self._run()
+        if self.kind == "long":
+            self._turn_wide()
+        else:
+            self._view()
         self._check()
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -63,24 +68,21 @@ class UnitTable:
         unit = self._part("unit") if self.columns["unit"] else "row_number() OVER ()"
         return [f"{unit} AS u", *(f"{self._part(LETTERS[letter])} AS {letter}" for letter in self._letters)]
 
-    def _read_periods(self) -> np.ndarray:
-        period = self._part("period")
-        found = self.fetch(f"SELECT {period} AS t, count(*) AS n FROM source GROUP BY ALL ORDER BY ALL")
-        t = found["t"]
+    def _read_periods(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
+        t = found["t"].astype(float)
         bad = ~np.isfinite(t) | (t != np.round(t))
         if bad.any():
             raise DataError("periods as integers, none missing", "other values",
                             "number the periods (year * 4 + quarter - 1)", column=self.columns["period"],
-                            count=int(found["n"][bad].sum()), keys=t[bad].tolist())  # fmt: skip
-        return t.astype(np.int64)
+                            count=int(found["n"][bad].sum()), keys=np.unique(t[bad]).tolist())  # fmt: skip
+        return np.unique(t).astype(np.int64)
 
-    def _refuse_cohorts(self) -> None:
-        c = self.fetch(f"SELECT DISTINCT {self._part('cohort')} AS c FROM source ORDER BY ALL")["c"].astype(float)
+    def _refuse_cohorts(self, c: np.ndarray) -> None:
         coded = (c == 0) | np.isinf(c)
         if coded.any():
             raise DataError("the first treated period, or missing for the never treated", "codes 0 or infinite",
                             "never treated = missing: replace the code", column=self.columns["cohort"],
-                            count=int(coded.sum()), keys=c[coded].tolist())  # fmt: skip
+                            count=len(np.unique(c[coded])), keys=np.unique(c[coded]).tolist())  # fmt: skip
         known = c[np.isfinite(c)]
         if (known != np.round(known)).any():
             raise DataError("cohorts as integer periods", "fractions", "number them like the periods",
@@ -100,7 +102,7 @@ class UnitTable:
         low, high = int(self.periods[0]), int(self.periods[-1])
         seen = [f"coalesce(bit_count(bit_or(CASE WHEN t BETWEEN {b} AND {b + BITS - 1} "
                 f"THEN 1::BIGINT << CAST(t - {b} AS INTEGER) END)), 0)" for b in range(low, high + 1, BITS)]  # fmt: skip
-        columns = [f"any_value({x}) AS {x}, {_differs(x)} AS {x}_differs" for x in self._letters]
+        columns = [f"min({x}) AS {x}, {_differs(x)} AS {x}_differs" for x in self._letters]
         columns += [f"max(v{j}) FILTER (WHERE t = {t}) AS y{j * len(self.periods) + i}"
                     for j in range(len(self._values)) for i, t in enumerate(self.periods.tolist())]  # fmt: skip
         self._source.run(
@@ -121,7 +123,7 @@ class UnitTable:
             self._refuse_missing("units_x", covariates)
             return "units_x"
         unit = f"{self._part('unit')} AS xu"
-        each = [f"any_value(x{j}) AS x{j}, {_differs(f'x{j}')} AS x{j}_differs" for j in range(len(columns))]
+        each = [f"min(x{j}) AS x{j}, {_differs(f'x{j}')} AS x{j}_differs" for j in range(len(columns))]
         self._source.run(
             f"CREATE OR REPLACE TEMP TABLE covariates AS SELECT xu, {', '.join(each)} "
             f"FROM (SELECT {', '.join([unit, *columns])} FROM source) GROUP BY xu"
@@ -140,10 +142,10 @@ class UnitTable:
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
+        if self._keyed < self.rows:
+            raise DataError("a key in every row", "missing keys", "fill or drop these rows",
+                            column=self.columns["unit"], count=self.rows - self._keyed)  # fmt: skip
         if self.kind == "long":
-            if missing := self.one(f"SELECT count(*) AS n FROM source WHERE {self._part('unit')} IS NULL")["n"]:
-                raise DataError("a key in every row", "missing keys", "fill or drop these rows",
-                                column=self.columns["unit"], count=int(missing))  # fmt: skip
             self._refuse_duplicates()
             for letter in self._letters:
                 required, mend = PROMISES[letter]
@@ -196,9 +198,6 @@ class UnitTable:
             del u
             once = self.one("SELECT count(DISTINCT u) AS n FROM units")["n"] == self.rows
         if not once:
-            if missing := self.one("SELECT count(*) AS n FROM units WHERE u IS NULL")["n"]:
-                raise DataError("a key in every row", "missing keys", "fill or drop these rows",
-                                column=self.columns["unit"], count=int(missing))  # fmt: skip
             self._refuse("u IN (SELECT u FROM units GROUP BY u HAVING count(*) > 1)", "one row per unit in a wide table",
                          "units that stand in several rows", "aggregate or drop the extra rows", part="unit")  # fmt: skip
 

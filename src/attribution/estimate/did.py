@@ -12,6 +12,7 @@ import pandas as pd
 from ..cohorts.cells import Cells, build_cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
+from ..read.threads import one_setting
 from ..results import Effects
 from .kernels import CannotEstimate, TwoByTwo, TwoByTwoRepeated, two_by_two, two_by_two_rc, varying
 
@@ -68,9 +69,10 @@ def group_time_att(
                               "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
     if cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
-    fit = fit_cells(cells, cohorts, comparison=comparison, base_period=base_period, method=method,
-                    anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
-    scores, rows = fit.scores(cells)
+    with one_setting():
+        fit = fit_cells(cells, cohorts, comparison=comparison, base_period=base_period, method=method,
+                        anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
+        scores, rows = fit.scores(cells)
     k = len(fit.labels)
     return Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
@@ -155,53 +157,76 @@ def fit_cells(
     for g in cohorts.tolist():
         treated = _treated(cells, g)
         others = (cells.cohort != g) & (True if cells.risk_set is None else cells.risk_set == g)
-        groups: dict[bytes, tuple[np.ndarray, np.ndarray | None, list[int], list[np.ndarray]]] = {}
+        groups: dict[bytes, _Group] = {}
+        known: dict[tuple, _Group | None] = {}
         for row in fit.labels[fit.labels["cohort"] == g].itertuples():
-            asked = _pair(fit, cells, row, treated, others, never, comparison, anticipation, cross_section)
-            if asked is not None:
-                used, here, base = asked
-                post = cells.observed[:, here].any(axis=1) if cross_section else None
-                contrast = here | base if cross_section else here.astype(float) - base / base.sum()
-                key = used.tobytes() + (b"" if post is None else post.tobytes())
-                group = groups.setdefault(key, (used, post, [], []))
-                group[2].append(row.Index)
-                group[3].append(contrast.astype(float))
-        for used, post, ks, contrasts in groups.values():
-            start = _fit_group(fit, cells, used, treated, post, ks, np.column_stack(contrasts), method, start)
+            k, window = row.Index, (cells.periods >= row.low) & (cells.periods <= row.high)
+            if not window.any():
+                fit.reason[k] = "base period not observed"
+                continue
+            if row.low == row.high == row.period:
+                fit.estimate[k], fit.reason[k] = 0.0, "base period"
+            until = None
+            if comparison == "not_yet_treated":
+                until = max(row.period, int(cells.periods[window].max())) + anticipation
+            here, base = _places(cells, row, window)
+            asked = (until, *(() if cells.complete and not cross_section else (here.tobytes(), base.tobytes())))
+            if asked not in known:
+                pool = never if until is None else never | (cells.cohort > until)
+                known[asked] = _group(cells, treated, pool & others, here, base, cross_section, groups)
+            group = known[asked]
+            fit.n_treated[k], fit.n_comparison[k] = group.n_treated, group.n_comparison
+            if fit.reason[k]:
+                continue
+            if min(group.n_treated, group.n_comparison) < 2:
+                arm = "treated" if group.n_treated < 2 else "comparison"
+                when = "either period" if cross_section else "both periods"
+                fit.reason[k] = f"fewer than two {arm} units with an outcome in {when}"
+                continue
+            group.ks.append(k)
+            group.contrasts.append((here | base) * 1.0 if cross_section else here - base / base.sum())
+        for group in groups.values():
+            if group.ks:
+                start = _fit_group(fit, cells, group, treated, method, start)
     fit.labels["reason"] = fit.reason
     return fit
 
 
-def _pair(fit, cells, row, treated, others, never, comparison, anticipation, cross_section):
-    """Cells of one ATT(g, t), its period and its base as (J * T,) masks; None where there is no comparison to make."""
-    k, t = row.Index, row.period
-    window = (cells.periods >= row.low) & (cells.periods <= row.high)
-    if not window.any():
-        fit.reason[k] = "base period not observed"
-        return None
-    if row.low == row.high == t:
-        fit.estimate[k], fit.reason[k] = 0.0, "base period"
-    pool = never
-    if comparison == "not_yet_treated":
-        pool = never | (cells.cohort > max(t, int(cells.periods[window].max())) + anticipation)
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Cells of one comparison, and the estimates that are made from it: all of them in one call of the kernel."""
+
+    used: np.ndarray
+    post: np.ndarray | None
+    n_treated: int
+    n_comparison: int
+    ks: list[int]
+    contrasts: list[np.ndarray]
+
+
+def _group(cells, treated, others, here, base, cross_section, groups) -> _Group:
+    used = treated | others
+    if cross_section:
+        used &= cells.observed[:, here | base].any(axis=1)
+    elif not cells.complete:
+        used &= cells.observed[:, here | base].all(axis=1)
+    post = cells.observed[:, here].any(axis=1) if cross_section else None
+    made = _Group(used=used, post=post, n_treated=int(cells.n[used & treated].sum()),
+                  n_comparison=int(cells.n[used & ~treated].sum()), ks=[], contrasts=[])  # fmt: skip
+    return groups.setdefault(used.tobytes() + (b"" if post is None else post.tobytes()), made)
+
+
+def _places(cells: Cells, row, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(J * T,) bool: the period and the base of one ATT(g, t) in the outcome path."""
     here, base = np.zeros(cells.observed.shape[1], bool), np.zeros(cells.observed.shape[1], bool)
-    first = cells.outcomes.index(row.outcome) * len(cells.periods)
-    here[first : first + len(window)], base[first : first + len(window)] = cells.periods == t, window
-    seen = cells.observed[:, here | base]
-    used = (treated | (pool & others)) & (seen.any(axis=1) if cross_section else seen.all(axis=1))
-    fit.n_treated[k], fit.n_comparison[k] = cells.n[used & treated].sum(), cells.n[used & ~treated].sum()
-    if fit.reason[k]:
-        return None
-    when = "either period" if cross_section else "both periods"
-    if min(fit.n_treated[k], fit.n_comparison[k]) < 2:
-        arm = "treated" if fit.n_treated[k] < 2 else "comparison"
-        fit.reason[k] = f"fewer than two {arm} units with an outcome in {when}"
-        return None
-    return used, here, base
+    own = slice(cells.outcomes.index(row.outcome) * len(window), None)
+    here[own][: len(window)], base[own][: len(window)] = cells.periods == row.period, window
+    return here, base
 
 
-def _fit_group(fit, cells, used, treated, post, ks, contrast, method, start):
+def _fit_group(fit: GroupTimeFit, cells: Cells, group: _Group, treated: np.ndarray, method, start):
     """One call of the kernel; returns the propensity, a start for the next one."""
+    used, post, ks, contrast = group.used, group.post, group.ks, np.column_stack(group.contrasts)
     x, names = varying(cells.x[used], cells.names)
     change = cells.sums[used] @ contrast
     try:

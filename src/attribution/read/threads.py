@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from threadpoolctl import threadpool_limits
+
 from ..errors import DataError
 
 
@@ -15,3 +17,8 @@ def threads() -> int:
             "ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads"
         )
     return int(text)
+
+
+def one_setting() -> threadpool_limits:
+    """A context in which linear algebra, too, keeps to `threads()`: on few cores, waiting threads cost more than they do."""
+    return threadpool_limits(threads(), user_api="blas")
