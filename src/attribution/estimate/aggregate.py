@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -14,22 +15,27 @@ from ..results import Effects
 By = Literal["overall", "event_time", "cohort", "period"]
 
 
-def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool = False) -> Effects:
+def aggregate(
+    gt: Effects, *, by: By, balance: int | None = None, overall: bool = False,
+    cohort_weights: Mapping[int, float] | None = None,
+) -> Effects:  # fmt: skip
     """Weighted averages of ATT(g, t), weights = cohort shares: ATT overall, by event time, cohort or period.
 
     Estimand : "overall": mean over all treated (g, t >= g), each weighted by its cohort's size; "event_time": at each
         event time, over the cohorts seen there; "cohort": mean over the cohort's periods after treatment; "period": at
         each calendar period, over the cohorts treated by then. `overall=True` gives one row instead: the mean over
-        event times >= 0, over cohorts (by size), or over periods.
+        event times >= 0, over cohorts (by size), or over periods. Several outcomes: each has its own rows.
     Estimator : Callaway & Sant'Anna 2021, section 3.1 (did::aggte simple, dynamic, group, calendar).
-    Std. errors : influence functions, with the term for the estimated cohort shares.
+    Std. errors : influence functions, with the term for the estimated cohort shares (none for weights you give).
     Edge cases : (g, t) without an estimate carry no weight and are named in the notes.
-    Checked : reference/did (R did 2.5.1).
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7).
 
     Parameters
     ----------
     gt : from `group_time_att`. balance : only cohorts seen until this event time, and event times up to it, so that the
         mix of cohorts does not change along the event-time axis; `by="event_time"` only.
+    cohort_weights : {cohort: weight >= 0} in place of the cohorts' shares, such as next year's intake; a cohort that is
+        not named carries none. Any other weights: `gt.combine(weights)`.
     """
     if by not in ("overall", "event_time", "cohort", "period"):
         raise EstimationError('by "overall", "event_time", "cohort" or "period"', repr(by), "choose one of these")
@@ -37,19 +43,13 @@ def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool 
         raise EstimationError("the result of group_time_att", f"effects {gt.estimand}", "aggregate ATT(g, t), once")
     if balance is not None and by != "event_time":
         raise EstimationError('balance with by="event_time"', f"by={by!r}", "leave balance out")
+    if cohort_weights is not None:
+        gt = _given_weights(gt, cohort_weights)
+    outcomes = gt.labels["outcome"] if "outcome" in gt.labels else pd.Series("", index=gt.labels.index)
+    pieces = [_of_outcome(gt, name, (outcomes == name).to_numpy(), by, balance, overall) for name in outcomes.unique()]
+    labels = pd.concat([piece[0] for piece in pieces], ignore_index=True)
+    weights, extra = np.vstack([piece[1] for piece in pieces]), np.hstack([piece[2] for piece in pieces])
     g, t = gt.labels["cohort"].to_numpy(), gt.labels["period"].to_numpy()
-    groups = _groups(gt, g, t, by, balance)
-    if not groups:
-        raise EstimationError("at least one estimated ATT(g, t) after treatment", "none",
-                              "see `labels['reason']` of the ATT(g, t)")  # fmt: skip
-    equal = by == "cohort"  # within a cohort every period counts the same
-    weights, extra = _weights(gt, list(groups.values()), equal)
-    keys = list(groups)
-    if by == "overall" or overall:
-        weights, extra = _collapse(gt, by, keys, weights, extra)
-        labels = pd.DataFrame({"term": ["overall"]})
-    else:
-        labels = pd.DataFrame({"term": [f"{by}={key}" for key in keys], by: keys})
     lost = int((np.isnan(gt.estimate) & (t >= g)).sum())
     notes = (*gt.notes, f"{lost} ATT(g, t) after treatment carry no weight.") if lost else gt.notes
     out = gt.combine(weights, weights_influence=extra, labels=labels, estimand=_estimand(by, overall))
@@ -57,13 +57,46 @@ def aggregate(gt: Effects, *, by: By, balance: int | None = None, overall: bool 
     counts = [_counts(gt, row, g, sum_comparison) for row in weights]
     return replace(
         out, n_treated=np.array([c[0] for c in counts]), n_comparison=np.array([c[1] for c in counts]), notes=notes,
-        spec={**gt.spec, "by": by, "balance": balance, "overall": overall},
+        spec={**gt.spec, "by": by, "balance": balance, "overall": overall,
+              "cohort_weights": dict(cohort_weights) if cohort_weights else None},
     )  # fmt: skip
 
 
-def _groups(gt: Effects, g, t, by: By, balance: int | None) -> dict[int, np.ndarray]:
+def _given_weights(gt: Effects, cohort_weights: Mapping[int, float]) -> Effects:
+    """The same ATT(g, t) with these weights as cohort shares, known and not estimated."""
+    assert gt.shares is not None and gt.share_scores is not None
+    unknown = [g for g in cohort_weights if g not in gt.shares.index]
+    values = np.array(list(cohort_weights.values()), dtype=float)
+    if unknown or not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
+        raise EstimationError("a weight >= 0, one of them above 0, for cohorts that were estimated",
+                              f"{len(unknown)} unknown cohorts and weights {values.tolist()}",
+                              f"name cohorts among {gt.shares.index.tolist()}", keys=unknown)  # fmt: skip
+    shares = pd.Series(0.0, index=gt.shares.index) + pd.Series(dict(cohort_weights), dtype=float)
+    return replace(gt, shares=shares.fillna(0.0), share_scores=np.zeros_like(gt.share_scores))
+
+
+def _of_outcome(gt: Effects, outcome: str, own: np.ndarray, by: By, balance: int | None, overall: bool):
+    """Labels, (j, K) weights and (m, j) scores of their estimation, for the rows of one outcome."""
+    groups = _groups(gt, own, by, balance)
+    if not groups:
+        raise EstimationError("at least one estimated ATT(g, t) after treatment", "none",
+                              "see `labels['reason']` of the ATT(g, t)")  # fmt: skip
+    keys = list(groups)
+    weights, extra = _weights(gt, list(groups.values()), equal=by == "cohort")
+    if by == "overall" or overall:
+        weights, extra = _collapse(gt, by, keys, weights, extra)
+        labels = pd.DataFrame({"term": ["overall"]})
+    else:
+        labels = pd.DataFrame({"term": [f"{by}={key}" for key in keys], by: keys})
+    if outcome:
+        labels = labels.assign(term=f"{outcome}: " + labels["term"], outcome=outcome)
+    return labels, weights, extra
+
+
+def _groups(gt: Effects, own: np.ndarray, by: By, balance: int | None) -> dict[int, np.ndarray]:
     """Rows of ATT(g, t) behind each aggregate."""
-    event, known = t - g, ~np.isnan(gt.estimate)
+    g, t = gt.labels["cohort"].to_numpy(), gt.labels["period"].to_numpy()
+    event, known = t - g, own & ~np.isnan(gt.estimate) & (_shares_of_rows(gt)[0] > 0)
     after = known & (event >= 0)
     if by == "overall":
         return {0: np.flatnonzero(after)} if after.any() else {}
@@ -82,7 +115,7 @@ def _weights(gt: Effects, groups: list[np.ndarray], equal: bool) -> tuple[np.nda
     shares, scores = _shares_of_rows(gt)
     weights, extra = np.zeros((len(groups), len(gt))), np.zeros((gt.scores.shape[0], len(groups)))
     for j, rows in enumerate(groups):
-        if equal:
+        if equal:  # within a cohort every period counts the same
             weights[j, rows] = 1 / len(rows)
             continue
         p = shares[rows]
