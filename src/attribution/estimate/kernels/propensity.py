@@ -71,6 +71,7 @@ def tilted(x: np.ndarray, treated: np.ndarray, weight: np.ndarray, start: np.nda
     b, _, converged = minimise(evaluate, start)
     if not converged or not np.isfinite(b).all():
         gap = np.abs(evaluate(b)[1]) / np.sqrt(np.diag(cross(x, weight, x)))
+        gap[0] = 0  # the intercept is nobody's covariate
         raise CannotEstimate("no overlap: no weights give the comparison units the treated means",
                              np.flatnonzero(gap > 0.1 * gap.max()))  # fmt: skip
     return b
