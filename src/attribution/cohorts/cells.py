@@ -9,9 +9,10 @@ covariates), a unit is a cell of its own and its row is its path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,9 +108,9 @@ def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | No
     count = strata["n"][kept] @ seen
     centre = strata["sums"][kept].sum(axis=0) / np.maximum(count, 1)
     weighted, clustered = panel.columns["weight"] is not None, panel.columns["cluster"] is not None
-    values = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
+    paths = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
               for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
-    source, keys = panel.select(covariates, values, after), panel.keys(covariates)
+    source, keys = panel.select(covariates, paths, after), panel.keys(covariates)
     z = ["w", *panel.outcome_columns] if weighted else panel.outcome_columns
     few = _few(panel, source, keys, len(z), int(strata["n"][kept].sum()), bool(covariates))
     if few and not clustered:
@@ -124,7 +125,8 @@ def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | No
         else:
             cell = head = np.arange(len(rows))
             total = rows
-    x, names = encode_covariates(panel, covariates, {key: found[key][head] for key in keys}, total[:, 0])
+    values = {name: found[f"x{j}"][head] for j, name in enumerate(covariates)}
+    x, names = encode_covariates(panel, covariates, values, total[:, 0])
     group = np.arange(len(rows))
     if cluster is not None:
         order = np.argsort(cluster, kind="stable")
@@ -189,11 +191,14 @@ def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: b
     return found, rows, _ascending(found.pop("k")) if clustered else None
 
 
-def encode_covariates(panel: Panel, covariates: Sequence[str], found: dict[str, np.ndarray], n: np.ndarray):
-    """(C, p) standardised columns and their names: numbers as they are, categories as indicators without their first level."""
+def encode_covariates(panel: Panel, covariates: Sequence[str], found: Mapping[str, Any], n: np.ndarray):
+    """(C, p) standardised columns and their names: numbers as they are, categories as indicators without their first level.
+
+    found : values by covariate, one a cell. n : (C,) units of each cell.
+    """
     columns, names = [], []
-    for j, name in enumerate(covariates):
-        values = found[f"x{j}"]
+    for name in covariates:
+        values = np.asarray(found[name])
         if panel.table.is_number(name):
             columns.append(values.astype(float))
             names.append(name)

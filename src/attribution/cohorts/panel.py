@@ -193,6 +193,8 @@ class Panel(Result):
 
     def covariates(self, names: Sequence[str]) -> pd.DataFrame:
         """(n, len(names)) values of unit-level columns; refused when they are missing or change within a unit."""
+        if not names:
+            return pd.DataFrame(index=range(len(self.units)))
         found = self.table.fetch(f"SELECT {', '.join(f'x{j}' for j in range(len(names)))} FROM {self.table.sql(names)} "
                                  f"WHERE c IS NULL OR c > {int(self.periods[0])} ORDER BY u")  # fmt: skip
         return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 
 from ..errors import DataError
 from ..read.threads import threads
@@ -40,6 +41,10 @@ class Source:
         """Columns of a query: missing numbers are NaN, missing text is None."""
         return {name: _plain(values) for name, values in self._con.execute(sql).fetchnumpy().items()}
 
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows of a query as a frame."""
+        return self._con.execute(sql).df()
+
     def one(self, sql: str) -> dict[str, Any]:
         """The only row of a query."""
         return {name: values[0] for name, values in self.fetch(sql).items()}
@@ -65,6 +70,12 @@ class Source:
         except duckdb.Error as error:
             raise DataError("a complete Parquet or CSV file", f"{path.name}, which cannot be read",
                             "check the path; write the file again if it was cut off", table="panel") from error  # fmt: skip
+
+
+def read_columns(frame: Any, names: Sequence[str]) -> pd.DataFrame:
+    """These columns of any frame, in row order."""
+    source = Source(frame, names)
+    return source.frame(f"SELECT {', '.join(map(quoted, names))} FROM source")
 
 
 def quoted(name: str) -> str:
