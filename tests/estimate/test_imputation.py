@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import fe_oracle
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from did_oracle import panel as random_panel
 from test_twfe import COLUMNS, SETTINGS, long, staggered
 
@@ -30,6 +33,18 @@ def test_by_hand():
     # 7.5, 4.5 and 2, 1: around their means 1.5 and 0.5, each halved
     assert fit.std_error[0] == pytest.approx(np.sqrt(2 * (1.5 / 2) ** 2 + 2 * (0.5 / 2) ** 2))
     assert fit.n_treated[0] == 2
+
+
+def test_diff_diff_on_mpdta():
+    folder = ROOT / "tests" / "reference" / "did"
+    frame = pd.read_parquet(folder / "mpdta.parquet")
+    frame = frame.assign(first_treat=frame["first_treat"].replace(0, np.nan))
+    panel = at.Panel(frame, unit="countyreal", period="year", cohort="first_treat", outcome="lemp")
+    fits = [at.imputation(panel, by=by) for by in ("overall", "event_time")]
+    rows = json.loads((folder / "imputation_mpdta.json").read_text())["rows"]
+    assert [row[0] for row in rows] == ["overall", *fits[1].labels["event_time"]]
+    np.testing.assert_allclose(np.r_[fits[0].estimate, fits[1].estimate], [row[1] for row in rows], atol=1e-8)
+    np.testing.assert_allclose(np.r_[fits[0].std_error, fits[1].std_error], [row[2] for row in rows], rtol=1e-6)
 
 
 @pytest.mark.parametrize("by", ["overall", "event_time", "cohort", "period"])

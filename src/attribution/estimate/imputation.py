@@ -32,7 +32,8 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
     Edge cases : treated observations of units never seen untreated cannot be imputed: they are left out and counted.
         An ATT(g, t) that rests on one unit carries no weight (its residual would be zero), said in the notes.
         Where nobody is untreated in a period, its effects are not identified: refused, naming cohorts and periods.
-    Checked : dense least squares (tests); equals `group_time_att` where one cohort and one period before treatment.
+    Checked : diff-diff 3.13.0 on mpdta; dense least squares (tests); equals `group_time_att` with one cohort and
+        one period before treatment.
 
     Parameters
     ----------
