@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
+from .moments import Moments, group_by, moment_rows
 from .panel import Panel
 
 MOST_CELLS = 100_000
@@ -102,20 +103,29 @@ class Cells:
 def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None) -> Cells:
     """Cells of a panel without the cohorts treated in or before `after` (default: the first period)."""
     after = int(panel.periods[0]) if after is None else after
-    strata = panel.strata
-    kept = np.isnan(strata["c"]) | (strata["c"] > after)
-    seen = strata["observed"][kept]
-    count = strata["n"][kept] @ seen
-    centre = strata["sums"][kept].sum(axis=0) / np.maximum(count, 1)
+    cohort = panel.moments.keys["c"].astype(float)
+    strata = panel.moments.where(np.isnan(cohort) | (cohort > after))
+    count = np.maximum(strata.n @ panel.pattern(strata.keys), 1)
+    centre = panel.centre + strata.sums.sum(axis=0) / count
     weighted, clustered = panel.columns["weight"] is not None, panel.columns["cluster"] is not None
     paths = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
-              for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
+             for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
     source, keys = panel.select(covariates, paths, after), panel.keys(covariates)
     z = ["w", *panel.outcome_columns] if weighted else panel.outcome_columns
-    few = _few(panel, source, keys, len(z), int(strata["n"][kept].sum()), bool(covariates))
+    few = _few(panel, source, keys, len(z), strata, bool(covariates))
+    cluster = None
     if few and not clustered:
-        found, total, rows, cell = _second_moments(panel, source, keys, z)
-        head, cluster = np.arange(len(total)), None
+        if covariates or weighted or strata.gram is None:
+            strata = group_by(panel.table.fetch, source, keys, z, squares=True)
+        rows, cell = moment_rows(strata)
+        total, found = np.column_stack([strata.n, strata.sums]), strata.keys
+        if not weighted:  # w = 1: its column is that of the ones
+            total, rows = np.insert(total, 1, total[:, 0], axis=1), np.insert(rows, 1, rows[:, 0], axis=1)
+        if not (covariates or weighted):  # the products of the panel are about its own centre
+            seen = panel.pattern(found)
+            total[:, 2:] -= total[:, 1:2] * (centre - panel.centre) * seen
+            rows[:, 2:] -= rows[:, 1:2] * (centre - panel.centre) * seen[cell]
+        head = np.arange(len(total))
     else:
         found, rows, cluster = _rows(panel, source, keys, z, clustered, few)
         if few:
@@ -131,48 +141,22 @@ def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | No
     if cluster is not None:
         order = np.argsort(cluster, kind="stable")
         rows, cell, group = rows[order], cell[order], _ascending(cluster[order])
-    observed = panel.pattern({key: found[key][head] for key in keys})
     return Cells(
         periods=panel.periods, outcomes=panel.outcomes, cohort=found["c"][head].astype(float),
-        risk_set=found["r"][head].astype(float) if "r" in keys else None, observed=observed, x=x, names=names,
+        risk_set=found["r"][head].astype(float) if "r" in keys else None,
+        observed=panel.pattern({key: found[key][head] for key in keys}), x=x, names=names,
         n=total[:, 0].astype(np.int64), weight=total[:, 1], sums=total[:, 2:], one=rows[:, 0], w=rows[:, 1],
         y=rows[:, 2:], cell=cell, group=group, clustered=clustered,
     )  # fmt: skip
 
 
-def _few(panel: Panel, source: str, keys: list[str], width: int, n: int, covariates: bool) -> bool:
+def _few(panel: Panel, source: str, keys: list[str], width: int, strata: Moments, covariates: bool) -> bool:
     """Are there so few cells that sums and second moments are shorter than the units themselves?"""
-    cells = len(panel.strata["n"])
+    cells = len(strata.n)
     if covariates:
         found = panel.table.one(f"SELECT approx_count_distinct(hash({', '.join(keys)})) AS n FROM {source}")
         cells = max(cells, int(found["n"]))
-    return cells <= min(MOST_CELLS, n / (width + 2))
-
-
-def _second_moments(panel: Panel, source: str, keys: list[str], z: list[str]):
-    """The group-by: (n, sums of z) and the Gram matrix of z in every cell; then moment rows r with sum r r' = sum z z'."""
-    d = len(z)
-    pairs = [(i, j) for i in range(d) for j in range(i + 1)]
-    sums = [f"sum({name}) AS s{i}" for i, name in enumerate(z)]
-    sums += [f"sum({z[i]} * {z[j]}) AS q{i}_{j}" for i, j in pairs]
-    found = panel.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {source} "
-                              "GROUP BY ALL ORDER BY ALL")  # fmt: skip
-    n = found["n"].astype(float)
-    first = np.nan_to_num(np.column_stack([found.pop(f"s{i}").astype(float) for i in range(d)]))
-    gram = np.empty((len(n), d, d))
-    for i, j in pairs:
-        gram[:, i, j] = gram[:, j, i] = np.nan_to_num(found.pop(f"q{i}_{j}").astype(float))
-    mean = first / n[:, None]
-    size, vectors = np.linalg.eigh(gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
-    size = np.where(size > 1e-15 * np.trace(gram, axis1=1, axis2=2)[:, None], size, 0.0)
-    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1)  # (C, d, d): rows of the root of the centred part
-    level = np.sqrt(n)[:, None] * np.column_stack([np.ones(len(n)), mean])
-    rows = np.concatenate([np.dstack([np.zeros((len(n), d, 1)), spread]), level[:, None]], axis=1)
-    keep = np.column_stack([size > 0, np.ones(len(n), bool)])
-    total, rows, cell = np.column_stack([n, first]), rows[keep], np.nonzero(keep)[0]
-    if "w" not in z:  # w = 1: its column is that of the ones
-        total, rows = np.insert(total, 1, total[:, 0], axis=1), np.insert(rows, 1, rows[:, 0], axis=1)
-    return found, total, rows, cell
+    return cells <= min(MOST_CELLS, strata.n.sum() / (width + 2))
 
 
 def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: bool, few: bool):

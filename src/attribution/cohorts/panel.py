@@ -11,8 +11,10 @@ import pandas as pd
 
 from ..errors import DataError
 from ..results import Result
+from .moments import Moments, group_by
 from .unit_table import BITS, UnitTable
 
+MOST_PRODUCTS = 40  # outcome columns: beyond, products are more numbers than units
 Outcome = str | Sequence[str] | Mapping[Any, Any]
 
 
@@ -54,13 +56,12 @@ class Panel(Result):
         self.table = UnitTable(frame, parts, self.outcomes, wide)
         self.periods = self.table.periods
         self.cross_section = self.table.kind == "cross-section"
-        self.strata = self._first_moments()
-        never = np.isnan(self.strata["c"])
-        always = ~never & (self.strata["c"] <= self.periods[0])
+        moments = self._moments()
+        always = moments.keys["c"].astype(float) <= self.periods[0]
         if always.all():
             raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
-        n, seen = self.strata["n"], self.strata["observed"]
-        values = (n[:, None] * seen).sum() / len(self.outcomes)
+        n = moments.n
+        values = (n @ self.pattern(moments.keys)).sum() / len(self.outcomes)
         places = n.sum() * (1 if self.cross_section else len(self.periods))
         rows = places if wide else self.table.rows
         self.counts = {
@@ -68,20 +69,46 @@ class Panel(Result):
             "unit-periods absent": round(places - rows),
             "units treated in or before the first period, dropped": int(n[always].sum()),
         }  # fmt: skip
-        self.strata = {name: values[~always] for name, values in self.strata.items()}
+        self.moments = moments.where(~always)
 
-    def _first_moments(self) -> dict[str, np.ndarray]:
-        """Cohorts by risk set and observed periods: c, r (NaN without), n, observed (S, J * T) and sums of outcomes."""
-        names, keys = self.outcome_columns, self.keys()
-        sums = [f"sum({value}) AS s{j}" for j, value in enumerate(names)]
-        found = self.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {self.select()} "
-                                 "GROUP BY ALL ORDER BY ALL")  # fmt: skip
-        total = np.column_stack([found[f"s{j}"].astype(float) for j in range(len(names))])
-        seen = self.pattern(found)
-        if not np.isfinite(total[seen]).all():
-            self._refuse_infinite()
-        return {"c": found["c"].astype(float), "r": found["r"].astype(float) if "r" in keys else np.full(len(seen), np.nan),
-                "n": found["n"].astype(np.int64), "observed": seen, "sums": np.where(seen, total, 0.0)}  # fmt: skip
+    def _moments(self) -> Moments:
+        """Cohorts by risk set and observed periods: sums of the outcomes less `centre`, and of their products.
+
+        The products, all that a fit without covariates, weights or clusters needs, come with the same pass. They are
+        taken about a centre from the first rows; should that lie far from the mean, about the mean in a second pass.
+        """
+        z, parts = self.outcome_columns, self.columns
+        squares = parts["weight"] is None and parts["cluster"] is None and len(z) <= MOST_PRODUCTS
+        self.centre = self._near_means() if squares else np.zeros(len(z))
+        for _ in range(2):
+            paths = [f"{y} - {float(mean)!r}" for y, mean in zip(z, self.centre, strict=True)]
+            found = group_by(self.table.fetch, self.select(values=paths), self.keys(), z, squares=squares)
+            if not np.isfinite(found.sums).all():
+                self._refuse_infinite()
+            count = np.maximum(found.n @ self.pattern(found.keys), 1)
+            off = found.sums.sum(axis=0) / count
+            if found.gram is None:
+                return found
+            square = np.einsum("sii->i", found.gram) / count
+            if (off**2 <= 1e4 * (square - off**2)).all() or not off.any():
+                return found
+            self.centre = self.centre + off
+        return found
+
+    def _near_means(self) -> np.ndarray:
+        """(J * T,) means of the outcomes in the first rows, or of all rows where the first hold none."""
+        means = [f"avg({y}) AS {y}" for y in self.outcome_columns]
+        source = self.select()
+        found = self.table.one(f"SELECT {', '.join(means)} FROM (SELECT * FROM {source} LIMIT 10000)")
+        if not np.isfinite([found[y] if found[y] is not None else np.nan for y in self.outcome_columns]).all():
+            found = self.table.one(f"SELECT {', '.join(means)} FROM {source}")
+        near = np.array([np.nan if found[y] is None else found[y] for y in self.outcome_columns], dtype=float)
+        return np.where(np.isfinite(near), near, 0.0)
+
+    @property
+    def strata(self) -> pd.DataFrame:
+        """Units by cohort: c (NaN = never treated), n; one row a cohort, risk set and pattern of observed periods."""
+        return pd.DataFrame({"c": self.moments.keys["c"].astype(float), "n": self.moments.n})
 
     # -- how queries see the table of units --
 
@@ -188,7 +215,7 @@ class Panel(Result):
     @property
     def cohorts(self) -> np.ndarray:
         """Cohorts treated within the observed periods, ascending."""
-        g = np.unique(self.strata["c"][np.isfinite(self.strata["c"])])
+        g = np.unique(self.strata["c"].dropna())
         return g[g <= self.periods[-1]].astype(int)
 
     def covariates(self, names: Sequence[str]) -> pd.DataFrame:
@@ -202,8 +229,8 @@ class Panel(Result):
     def tidy(self) -> pd.DataFrame:
         """What came in, and what was left out: columns what, count."""
         c, n = self.strata["c"], self.strata["n"]
-        sizes = pd.Series(n).groupby(c, dropna=False).sum()
-        counts = {**self.counts, "units used": int(n.sum()), "of these never treated": int(n[np.isnan(c)].sum()),
+        sizes = n.groupby(c, dropna=False).sum()
+        counts = {**self.counts, "units used": int(n.sum()), "of these never treated": int(n[c.isna()].sum()),
                   "of these treated after the last period (not yet treated throughout)": int(n[c > self.periods[-1]].sum()),
                   "periods": len(self.periods), "gaps between periods": int((np.diff(self.periods) > 1).sum()),
                   "cohorts": len(self.cohorts), "cohorts of one unit": int((sizes == 1).sum())}  # fmt: skip

@@ -58,7 +58,7 @@ def group_time_att(
         base_period = (base_period[0], base_period[-1])
     _check_options(comparison, base_period, method, anticipation)
     first, last = int(panel.periods[0]) + anticipation, int(panel.periods[-1]) + anticipation
-    cohort, n = panel.strata["c"], panel.strata["n"]
+    cohort, n = panel.strata["c"].to_numpy(), panel.strata["n"].to_numpy()
     if comparison == "never_treated" and not (np.isnan(cohort) | (cohort > last)).any():
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
                               column=panel.columns["cohort"])  # fmt: skip
@@ -115,7 +115,7 @@ class Part:
             alpha, gamma = self.kernel.score(x, self.treated[at])
         gamma *= cells.w[block][rows, None]
         gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
-        out[np.ix_(rows, self.ks)] = gamma
+        out[rows[:, None], self.ks] = gamma
 
 
 class GroupTimeFit:
@@ -158,7 +158,7 @@ def fit_cells(
         treated = _treated(cells, g)
         others = (cells.cohort != g) & (True if cells.risk_set is None else cells.risk_set == g)
         groups: dict[bytes, _Group] = {}
-        known: dict[tuple, _Group | None] = {}
+        known: dict[tuple, _Group] = {}
         for row in fit.labels[fit.labels["cohort"] == g].itertuples():
             k, window = row.Index, (cells.periods >= row.low) & (cells.periods <= row.high)
             if not window.any():
