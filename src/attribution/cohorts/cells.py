@@ -10,7 +10,7 @@ covariates), a unit is a cell of its own and its row is its path.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,6 +62,16 @@ class Cells:
     def compressed(self) -> bool:
         """True when moment rows are not units."""
         return len(self.n) < self.n.sum()
+
+    def where(self, keep: np.ndarray) -> Cells:
+        """Only these cells, with their moment rows."""
+        rows = keep[self.cell]
+        return replace(
+            self, cohort=self.cohort[keep], risk_set=None if self.risk_set is None else self.risk_set[keep],
+            observed=self.observed[keep], x=self.x[keep], n=self.n[keep], weight=self.weight[keep],
+            sums=self.sums[keep], one=self.one[rows], w=self.w[rows], y=self.y[rows],
+            cell=(np.cumsum(keep) - 1)[self.cell[rows]], group=np.unique(self.group[rows], return_inverse=True)[1],
+        )  # fmt: skip
 
     def grouped(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values, given for these moment rows, within independent groups: their numbers, and the sums."""

@@ -137,16 +137,18 @@ def all_groups(cells: Cells, values: np.ndarray) -> np.ndarray:
     return cells.grouped(np.arange(len(values)), values)[1]
 
 
-def cells_of(panel: Panel, keep: np.ndarray | None = None) -> Cells:
+def cells_of(panel: Panel, *, treated_only: bool = False) -> Cells:
     """Cells of a panel whose rows are units, with two independent groups or more."""
-    if panel.risk_set is not None:
+    if panel.columns["risk_set"] is not None:
         raise EstimationError(
             "one record a unit", "a panel of sequential trials (risk_set)",
             "use group_time_att, which compares within the risk set",
         )  # fmt: skip
-    if keep is not None and not keep.any():
+    cells = build_cells(panel)
+    if treated_only:
+        cells = cells.where(np.isfinite(cells.cohort))
+    if not len(cells.group):
         raise EstimationError("units to compare", "none left", "check the cohorts", column=panel.columns["cohort"])
-    cells = build_cells(panel, (), keep)
     if cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
     return cells

@@ -84,16 +84,17 @@ def sun_abraham(
 
 def _sample(panel: Panel, comparison: str) -> tuple[Cells, tuple[str, ...]]:
     """Cells of the units and periods that the comparison allows, and what was left out."""
-    never = ~np.isfinite(panel.cohort)
+    cohort = panel.strata["c"].to_numpy()
+    never = np.isnan(cohort)
     if comparison == "never_treated":
-        if not (never | (panel.cohort > panel.periods[-1])).any():
-            last = int(np.nanmax(panel.cohort))
+        if not (never | (cohort > panel.periods[-1])).any():
+            last = int(np.nanmax(cohort))
             raise EstimationError(
                 "units untreated throughout", f"none; effects from period {last} on are not identified",
                 'use comparison="last_cohort", which ends the panel there', column=panel.columns["cohort"],
             )  # fmt: skip
         return fe.cells_of(panel), ()
-    known = panel.cohort[~never]
+    known = cohort[~never]
     last = int(known.max()) if len(known) else 0
     keep = panel.periods < last
     if len(np.unique(known)) < 2 or keep.sum() < 2:
@@ -106,7 +107,7 @@ def _sample(panel: Panel, comparison: str) -> tuple[Cells, tuple[str, ...]]:
         notes.append(f"Periods {last} and later are left out: nobody is untreated then.")
     if never.any():
         notes.append(f"{int(never.sum()):,} never-treated units are left out.")
-    return fe.only_periods(fe.cells_of(panel, ~never), keep), tuple(notes)
+    return fe.only_periods(fe.cells_of(panel, treated_only=True), keep), tuple(notes)
 
 
 def _interactions(cells: Cells, cohorts: np.ndarray, base: int) -> tuple[pd.DataFrame, list[np.ndarray]]:
