@@ -1,93 +1,220 @@
-"""Ours against a plain DuckDB scan-and-sum of the same file: CPU, wall and peak memory as ratios.
+"""Group-time ATT with analytic standard errors, file to event study with a simultaneous band: ours, peers, and a floor.
 
-    python tests/benchmarks/did.py [--units 1000000] [--periods 12] [--repeat 3]
+    python tests/benchmarks/did.py [--units 1000000] [--periods 12] [--repeat 3] [--python PEERS_PYTHON] [--only ours floor]
 
-Each line is a process of its own, imports included, interleaved, minimum of the repeats. Ratios travel, seconds do not.
+Every line is a process of its own, imports included; the repeats are interleaved and the minimum is kept. The floor is
+a plain DuckDB scan-and-sum of the same columns. Peers run where `--python` (default: this one) can import them; a wide
+file they turn long first, as their users must. All answers of one setting are checked against each other. Ratios travel,
+seconds do not. `--units 10000000 --only ours floor --files wide` measures the large case.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-COVARIATES = {"none": [], "discrete": ["level"], "continuous": ["level", "score"]}
+COVARIATES = {"none": [], "discrete": ["level", "region"], "continuous": ["score", "age"]}
+CHUNK = 1_000_000
 
 
-def write(path: Path, units: int, periods: int) -> None:
-    """Long Parquet file: four cohorts and the never treated, true effect 1."""
-    import duckdb
+def write(folder: Path, units: int, periods: int, files: list[str]) -> None:
+    """panel_wide.parquet and panel_long.parquet: four cohorts and the never treated, incomes in cents, true effect 500."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     r = np.random.default_rng(1)
-    cohort = r.choice([0, *range(periods // 3, periods - 1, 2)], units)
-    level, score = r.integers(0, 5, units), r.normal(size=units)
-    y = r.normal(size=(units, periods)).cumsum(axis=1) + 0.1 * level[:, None] * np.arange(periods)
-    y += (cohort[:, None] > 0) & (np.arange(periods) >= cohort[:, None])
-    by_unit = {"unit": np.arange(units), "cohort": cohort, "level": level, "score": score}
-    long = {name: np.repeat(values, periods) for name, values in by_unit.items()}
-    long |= {"period": np.tile(np.arange(periods), units), "y": y.ravel()}
-    duckdb.from_arrow(pa.table(long)).project("* replace (nullif(cohort, 0) as cohort)").write_parquet(str(path))
+    writers: dict[str, pq.ParquetWriter] = {}
+    for first in range(0, units, CHUNK):
+        n = min(CHUNK, units - first)
+        cohort = r.choice([0, *range(periods // 3, periods - 1, 2)], n)
+        level, region = r.integers(0, 5, n), r.integers(0, 8, n)
+        score, age = r.normal(size=n) + 0.2 * (cohort > 0), r.normal(size=n)
+        y = r.normal(size=(n, periods)).cumsum(axis=1) + (0.1 * level + 0.05 * score)[:, None] * np.arange(periods)
+        y += (cohort[:, None] > 0) & (np.arange(periods) >= cohort[:, None])
+        y = np.round(2000 + 500 * y, 2)
+        unit = {"unit": first + np.arange(n), "level": level, "region": region, "score": score, "age": age}
+        tables = {"wide": unit | {"cohort": cohort} | {f"y_{t}": y[:, t] for t in range(periods)}}
+        if "long" in files:
+            tables["long"] = {name: np.repeat(values, periods) for name, values in (unit | {"cohort": cohort}).items()}
+            tables["long"] |= {"period": np.tile(np.arange(periods), n), "y": y.ravel()}
+        for name, columns in tables.items():
+            columns["cohort"] = pa.array(columns["cohort"], mask=columns["cohort"] == 0)
+            table = pa.table(columns)
+            if name not in writers:
+                writers[name] = pq.ParquetWriter(folder / f"panel_{name}.parquet", table.schema)
+            writers[name].write_table(table)
+    for writer in writers.values():
+        writer.close()
 
 
-def floor(path: str, _: str) -> float:
-    """What no one can undercut: read the same columns and add them up."""
+# -- the contestants: a Parquet file in, overall ATT and its standard error out; each is a process of its own --
+
+
+def floor(path: str, periods: int, covariates: list[str]) -> tuple[float, float]:
     import duckdb
 
-    query = f"select cohort, period, sum(y), count(*) from read_parquet('{path}') group by all"
-    return float(len(duckdb.sql(query).fetchall()))
+    values = [f"y_{t}" for t in range(periods)] if "wide" in path else ["period", "y"]
+    sums = ", ".join(f"sum({name})" for name in ["unit", "cohort", *covariates, *values])
+    duckdb.connect(config={"threads": 1}).sql(f"SELECT {sums} FROM read_parquet('{path}')").fetchall()
+    return float("nan"), float("nan")
 
 
-def ours(path: str, covariates: str) -> float:
-    """File to event study with a simultaneous band."""
+def ours(path: str, periods: int, covariates: list[str]) -> tuple[float, float]:
     import attribution as at
 
-    panel = at.Panel(path, unit="unit", period="period", cohort="cohort", outcome="y")
-    gt = at.group_time_att(panel, comparison="not_yet_treated", base_period="universal", method="dr",
-                           covariates=COVARIATES[covariates])  # fmt: skip
+    long = {"period": "period", "outcome": "y"}
+    shape = {"outcome": {t: f"y_{t}" for t in range(periods)}} if "wide" in path else long
+    panel = at.Panel(path, unit="unit", cohort="cohort", **shape)
+    gt = at.group_time_att(panel, comparison="never_treated", base_period="universal", method="dr",
+                           covariates=covariates)  # fmt: skip
     at.aggregate(gt, by="event_time").conf_int(band="simultaneous")
-    return float(at.aggregate(gt, by="overall").estimate[0])
+    overall = at.aggregate(gt, by="overall")
+    return float(overall.estimate[0]), float(overall.std_error[0])
 
 
-def measure(what: str, path: Path, covariates: str) -> dict[str, float]:
-    """One process: CPU seconds, wall seconds, peak GB, and its answer."""
-    done = subprocess.run([sys.executable, __file__, "--one", what, str(path), covariates],
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    return json.loads(done.stdout.splitlines()[-1])
+def long_frame(path: str, periods: int, covariates: list[str]):
+    """What the peers need: a long pandas frame, cohort 0 for the never treated."""
+    import pandas as pd
+
+    if "wide" in path:
+        values = [f"y_{t}" for t in range(periods)]
+        wide = pd.read_parquet(path, columns=["unit", "cohort", *covariates, *values])
+        wide.columns = [name.removeprefix("y_") for name in wide.columns]
+        frame = wide.melt(["unit", "cohort", *covariates], var_name="period", value_name="y")
+        frame["period"] = frame["period"].astype(int)
+    else:
+        frame = pd.read_parquet(path, columns=["unit", "cohort", "period", "y", *covariates])
+    frame["cohort"] = frame["cohort"].fillna(0).astype(int)
+    return frame
+
+
+def diff_diff(path: str, periods: int, covariates: list[str]) -> tuple[float, float]:
+    import warnings
+
+    from diff_diff import CallawaySantAnna
+
+    warnings.simplefilter("ignore")
+    frame = long_frame(path, periods, covariates)
+    fit = CallawaySantAnna(control_group="never_treated", estimation_method="dr", base_period="universal").fit(
+        frame, outcome="y", unit="unit", time="period", first_treat="cohort", covariates=covariates or None,
+        aggregate="event_study",
+    )  # fmt: skip
+    return float(fit.overall_att), float(fit.overall_se)
+
+
+def csdid(path: str, periods: int, covariates: list[str]) -> tuple[float, float]:
+    import contextlib
+    import io
+
+    from csdid.att_gt import ATTgt
+
+    frame = long_frame(path, periods, covariates)
+    with contextlib.redirect_stdout(io.StringIO()):
+        formula = f"y ~ {' + '.join(covariates)}" if covariates else "y ~ 1"
+        fit = ATTgt(yname="y", tname="period", idname="unit", gname="cohort", data=frame, control_group=["nevertreated"],
+                    xformla=formula).fit(est_method="dr", base_period="universal", bstrap=False)  # fmt: skip
+        fit.aggte(typec="dynamic", bstrap=False, cband=False)
+        simple = fit.aggte(typec="simple", bstrap=False, cband=False)
+    return float(simple.atte["overall_att"]), float(simple.atte["overall_se"])
+
+
+def differences(path: str, periods: int, covariates: list[str]) -> tuple[float, float]:
+    import warnings
+
+    import numpy as np
+    from differences import ATTgt
+
+    warnings.simplefilter("ignore")
+    frame = long_frame(path, periods, covariates)
+    frame["cohort"] = frame["cohort"].astype(float).replace(0, np.nan)
+    fit = ATTgt(data=frame.set_index(["unit", "period"]), cohort_name="cohort", base_period="universal")
+    formula = f"y ~ {' + '.join(covariates)}" if covariates else "y"
+    fit.fit(formula, est_method="dr", control_group="never_treated", progress_bar=False)
+    fit.aggregate("event")
+    simple = fit.aggregate("simple").to_numpy().ravel()
+    return float(simple[0]), float(simple[1])
+
+
+CONTESTANTS = {"floor": floor, "ours": ours, "diff-diff": diff_diff, "csdid": csdid, "differences": differences}
+MODULES = {"diff-diff": "diff_diff", "csdid": "csdid", "differences": "differences"}
+
+
+def measure(what: str, python: str, path: Path, periods: int, covariates: str) -> dict[str, float] | None:
+    """One process, from start to exit: CPU and wall seconds, peak GB, and its answer; None where it fails."""
+    command = [python if what in MODULES else sys.executable, __file__, "--one", what, str(path), str(periods), covariates]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        out, err = process.stdout.read(), process.stderr.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        print(f"{what} {covariates} failed: {err.strip().splitlines()[-1:] or process.returncode}")
+        return None
+    att, se = json.loads(out.splitlines()[-1])
+    return {"cpu": used.ru_utime + used.ru_stime, "wall": time.perf_counter() - started, "gb": used.ru_maxrss / 2**20,
+            "att": att, "se": se}  # fmt: skip
+
+
+def installed(python: str) -> list[str]:
+    """Peers that this Python can import."""
+    code = f"import importlib.util as u; print(*[n for n, m in {MODULES!r}.items() if u.find_spec(m)], sep=',')"
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return [name for name in found.split(",") if name]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=1_000_000)
     parser.add_argument("--periods", type=int, default=12)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--one", nargs=3, metavar=("WHAT", "PATH", "COVARIATES"))
+    parser.add_argument("--python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--files", nargs="+", choices=["wide", "long"], default=["wide", "long"])
+    parser.add_argument("--covariates", nargs="+", choices=COVARIATES, default=list(COVARIATES))
+    parser.add_argument("--one", nargs=4, metavar=("WHAT", "PATH", "PERIODS", "COVARIATES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        what, path, covariates = given.one
-        started = time.perf_counter()
-        answer = {"floor": floor, "ours": ours}[what](path, covariates)
-        wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-        cpu, gb = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
-        print(json.dumps({"cpu": cpu, "wall": wall, "gb": gb, "answer": answer}))
+        what, path, periods, covariates = given.one
+        print(json.dumps(CONTESTANTS[what](path, int(periods), COVARIATES[covariates])))
         return
+    here = [name for name in given.only if name in ("floor", "ours") or name in installed(given.python)]
+    print(f"{given.units:,} units x {given.periods} periods, {os.cpu_count()} cores, minimum of {given.repeat}; peers: "
+          f"{', '.join(name for name in here if name in MODULES) or 'none installed'}")  # fmt: skip
+    print(f"{'file':5} {'covariates':11} {'':12} {'cpu s':>7} {'wall s':>7} {'GB':>5} {'x ours cpu':>10} {'wall':>6} "
+          f"{'GB':>6} {'x floor':>7}   overall ATT (SE)")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "panel.parquet"
-        write(path, given.units, given.periods)
-        lines = [("floor", "none"), *(("ours", name) for name in COVARIATES)]
-        runs = [[measure(what, path, covariates) for what, covariates in lines] for _ in range(given.repeat)]
-    best = [{key: min(run[j][key] for run in runs) for key in runs[0][j]} for j in range(len(lines))]
-    print(f"{given.units:,} units x {given.periods} periods, long Parquet, minimum of {given.repeat}")
-    for (what, covariates), got in zip(lines, best, strict=True):
-        ratio = got["cpu"] / best[0]["cpu"]
-        print(f"{what:6} {covariates:11} cpu {got['cpu']:7.2f} s  wall {got['wall']:7.2f} s  peak {got['gb']:5.2f} GB"
-              f"  {ratio:6.1f} x floor  answer {got['answer']:.6f}")  # fmt: skip
+        write(Path(folder), given.units, given.periods, given.files)
+        for file in given.files:
+            for covariates in given.covariates:
+                path = Path(folder) / f"panel_{file}.parquet"
+                runs = [[measure(what, given.python, path, given.periods, covariates) for what in here]
+                        for _ in range(given.repeat)]  # fmt: skip
+                report(file, covariates, here, runs)
+
+
+def report(file: str, covariates: str, here: list[str], runs: list[list[dict[str, float] | None]]) -> None:
+    """Minimum of the repeats, ratios to ours and to the floor; answers that differ stop the run."""
+    best = {what: {key: min(run[j][key] for run in runs) for key in runs[0][j]}  # type: ignore[index,union-attr]
+            for j, what in enumerate(here) if all(run[j] for run in runs)}  # fmt: skip
+    own, least = best.get("ours"), best.get("floor")
+    for what, got in best.items():
+        ratios = [f"{got[key] / own[key]:.1f}" if own else "" for key in ("cpu", "wall", "gb")]
+        floors = f"{got['cpu'] / least['cpu']:.1f}" if least else ""
+        answer = "" if what == "floor" else f"{got['att']:.6f} ({got['se']:.6f})"
+        print(f"{file:5} {covariates:11} {what:12} {got['cpu']:7.2f} {got['wall']:7.2f} {got['gb']:5.2f} "
+              f"{ratios[0]:>10} {ratios[1]:>6} {ratios[2]:>6} {floors:>7}   {answer}", flush=True)  # fmt: skip
+        if own and what != "floor" and abs(got["att"] - own["att"]) > 1e-6 * abs(own["att"]):
+            raise SystemExit(f"{what} and ours disagree: {got['att']} and {own['att']}")
+        if own and what != "floor" and abs(got["se"] - own["se"]) > 1e-4 * own["se"]:
+            raise SystemExit(f"standard errors of {what} and ours disagree: {got['se']} and {own['se']}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def _sample(panel: Panel, comparison: str) -> tuple[Cells, tuple[str, ...]]:
     if not keep.all():
         notes.append(f"Periods {last} and later are left out: nobody is untreated then.")
     if never.any():
-        notes.append(f"{int(never.sum()):,} never-treated units are left out.")
+        notes.append(f"{int(panel.strata['n'][never].sum()):,} never-treated units are left out.")
     return fe.only_periods(fe.cells_of(panel, treated_only=True), keep), tuple(notes)
 
 
