@@ -113,9 +113,9 @@ def changes_in_changes(
         raise EstimationError("at least one cohort and period with both groups seen at base and then", "none",
                               "choose another base_period", keys=cells["reason"].unique().tolist())  # fmt: skip
     names = {"overall": [], "group_time": ["cohort", "period"]}.get(by, [by])
-    keys = cells.loc[use, names].drop_duplicates().sort_values(names) if names else pd.DataFrame(index=[0])
+    keys = cells.loc[use, names].drop_duplicates().sort_values(names).to_dict("records") if names else [{}]
     groups, labels, sizes = [], [], []
-    for key in keys.to_dict("records"):
+    for key in keys:
         rows = np.flatnonzero(use & np.logical_and.reduce([cells[k] == v for k, v in key.items()], initial=True))
         groups.append(_Group([pair for k in rows if (pair := pairs[k]) is not None], np.asarray(quantiles, float)))
         part = cells.iloc[rows]
@@ -214,7 +214,9 @@ def _bootstrap(groups: list[_Group], weight: np.ndarray, cluster: np.ndarray | N
     return (drawn - drawn.mean(axis=0)) / np.sqrt(draws - 1)
 
 
-def _pairs(panel: Panel, comparison: Comparison, base: int, anticipation: int) -> tuple[list[_Pair | None], pd.DataFrame]:
+def _pairs(
+    panel: Panel, comparison: Comparison, base: int, anticipation: int
+) -> tuple[list[_Pair | None], pd.DataFrame]:
     """Every cohort and period but the base, or the reason why it has no pair."""
     pairs: list[_Pair | None] = []
     rows = []
@@ -225,7 +227,9 @@ def _pairs(panel: Panel, comparison: Comparison, base: int, anticipation: int) -
         if panel.risk_set is not None:
             at_risk = panel.risk_set == g
         for t in (t for t in at if t != g + base):
-            others = never | (panel.cohort > max(t, g + base) + anticipation) if comparison == "not_yet_treated" else never
+            others = never
+            if comparison == "not_yet_treated":
+                others = never | (panel.cohort > max(t, g + base) + anticipation)
             pair, counts, reason = None, (0, 0), "base period not observed"
             if g + base in at:
                 before, after = panel.y[:, at[g + base]], panel.y[:, at[t]]
@@ -254,15 +258,18 @@ def _rows(effects: Effects, keep: np.ndarray) -> Effects:
 
 def _notes(cells: pd.DataFrame, use: np.ndarray, point: np.ndarray, draws: int, clustered: bool) -> tuple[str, ...]:
     used = cells[use]
-    notes = [f"{NOT_DECILES_OF_EFFECTS[0].upper()}{NOT_DECILES_OF_EFFECTS[1:]}: the people at a decile may change.",
-             f"Standard errors: {draws} draws of {'cluster' if clustered else 'unit'} weights (bootstrap)."]  # fmt: skip
+    notes = [
+        f"{NOT_DECILES_OF_EFFECTS[0].upper()}{NOT_DECILES_OF_EFFECTS[1:]}: the people at a decile may change.",
+        f"Standard errors: {draws} draws of {'cluster' if clustered else 'unit'} weights (bootstrap).",
+    ]  # fmt: skip
     if outside := int(used["outside_support"].sum()):
         total = int(used["n_treated"].sum())
-        notes.append(f"{outside:,} of {total:,} treated unit-periods ({outside / total:.1%}) lie outside the support of "
-                     "the comparison at base: they were given its lowest or highest value.")  # fmt: skip
+        notes.append(f"{outside:,} of {total:,} treated unit-periods ({outside / total:.1%}) lie outside the support "
+                     "of the comparison at base: they were given its lowest or highest value.")  # fmt: skip
     if wide := int((point[2] > point[1]).sum()):
-        notes.append(f"{wide} of {point.shape[1]} rows are bounds (ties at base, the largest {used['largest_atom'].max():.1%} "
-                     "of a comparison group); their point breaks ties at random.")  # fmt: skip
+        atom = used["largest_atom"].max()
+        notes.append(f"{wide} of {point.shape[1]} rows are bounds (ties at base, the largest {atom:.1%} of a "
+                     "comparison group); their point breaks ties at random.")  # fmt: skip
     for reason, count in cells.loc[cells["reason"] != "", "reason"].value_counts().items():
         notes.append(f"{count} of {len(cells)} cohort-periods could not be estimated: {reason}.")
     return tuple(notes)

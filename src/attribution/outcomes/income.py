@@ -110,7 +110,9 @@ def household_income(
         counts |= {f"raised to {low:,.0f}": int((values < low).sum()),
                    f"lowered to {high:,.0f}": int((values > high).sum())}  # fmt: skip
         values = np.clip(values, low, high)
-    clipped = "not winsorised" if winsorise is None else f"winsorised at quantiles {winsorise[0]:g} and {winsorise[1]:g}"
+    clipped = "not winsorised"
+    if winsorise is not None:
+        clipped = f"winsorised at quantiles {winsorise[0]:g} and {winsorise[1]:g}"
     scale = "not equivalised" if equivalise == "none" else "equivalised (OECD-modified)"
     table = pd.DataFrame({"what": list(counts), "count": list(counts.values())})
     return IncomeOutcome(
@@ -151,8 +153,7 @@ def log_outcome(values: Any, *, transform: Transform) -> pd.Series:
 def income_series(values: Any) -> pd.Series:
     """Values of an IncomeOutcome or of anything array-like as a float series; infinite ones are refused."""
     series = values.values if isinstance(values, IncomeOutcome) else pd.Series(values)
-    numbers = pd.Series(_numbers(series, str(series.name or "values")), index=series.index, name=series.name)
-    return numbers
+    return pd.Series(_numbers(series, str(series.name or "values")), index=series.index, name=series.name)
 
 
 def _check(equivalise, winsorise, frequency, prices, period) -> None:
@@ -206,7 +207,8 @@ def _consumption_units(rows: pd.DataFrame, uc, size, children) -> tuple[np.ndarr
         people, young = _numbers(rows[size], size), _numbers(rows[children], children)
         units = 1 + OTHER_14 * (people - young - 1) + UNDER_14 * young
         text = f"equivalised: 1 + {OTHER_14} each further person aged 14+ + {UNDER_14} each child under 14"
-        bad, required, column = (young < 0) | (young >= people), "households with at least one person aged 14+", children
+        bad = (young < 0) | (young >= people)
+        required, column = "households with at least one person aged 14+", children
     else:
         raise EstimationError("household_uc, or household_size and children_u14, to equivalise by", "neither",
                               'name the columns, or choose equivalise="none"')  # fmt: skip
@@ -242,7 +244,8 @@ def _deflator(periods: pd.Series | None, column: str | None, prices, price_year:
         raise DataError("a positive price index for every period (or year) and for price_year", "gaps or other values",
                         "complete the index", column=column, keys=absent or [price_year])  # fmt: skip
     index = np.array([prices[value if by_period else year] for value, year in zip(seen, years, strict=True)], float)
-    return (base / index)[codes], f"prices of {price_year}: deflated by the index by {'period' if by_period else 'year'}"
+    by = "period" if by_period else "year"
+    return (base / index)[codes], f"prices of {price_year}: deflated by the index by {by}"
 
 
 def _year(value: Any, frequency: str, column: str | None) -> int:

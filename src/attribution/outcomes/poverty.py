@@ -47,9 +47,11 @@ class PovertyLine(Result):
         return pd.DataFrame([{name: getattr(self, name) for name in names}])
 
     def summary(self) -> str:
-        text = (f"poverty line {self.line:,.2f} {self.unit}: {self.share:.0%} of the weighted median "
-                f"{self.median:,.2f}; {self.rate:.2%} of {self.n:,} persons lie below it; Gini {self.gini:.4f}")  # fmt: skip
-        return text + (f"; {self.missing:,} without income left out" if self.missing else "")
+        missing = f"; {self.missing:,} without income left out" if self.missing else ""
+        return (
+            f"poverty line {self.line:,.2f} {self.unit}: {self.share:.0%} of the weighted median {self.median:,.2f}; "
+            f"{self.rate:.2%} of {self.n:,} persons lie below it; Gini {self.gini:.4f}{missing}"
+        )
 
 
 def poverty_line(values: Any, weights: Any = None, *, share: float = 0.6) -> PovertyLine:
