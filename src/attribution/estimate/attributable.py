@@ -37,7 +37,8 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
     keep = ~(panel.cohort <= panel.periods[0] + spec["anticipation"])
     cells = build_cells(panel, tuple(spec["covariates"]), keep)
     layout = _layout(cells, gt.shares.index.to_numpy(), spec["base_period"], spec["anticipation"])
-    if list(layout["term"]) != list(gt.labels["term"]) or cells.group[-1] + 1 != len(gt.scores):
+    same = list(layout["term"]) == list(gt.labels["term"]) and cells.group[-1] + 1 == len(gt.scores)
+    if not same or cells.n.sum() != spec["units"]:
         raise EstimationError("the panel that the effects were estimated on", "another one", "give both together")
     with np.errstate(invalid="ignore"):  # cells hold outcomes less the period's mean
         seen = np.isfinite(panel.y[keep])
@@ -197,8 +198,8 @@ def _ratios(top: Effects, bottom: Effects, of: Literal["level", "change"], level
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1])
         rows.append({"term": top.labels["term"].iloc[k], "ratio": a / b,
-                     "std_error": float(np.sqrt(gradient @ cov @ gradient)), "low": low, "high": high, "kind": kind, "numerator": a, "denominator": b,
-                     "correlation": correlation, "n_treated": int(top.n_treated[k]),
+                     "std_error": float(np.sqrt(gradient @ cov @ gradient)), "low": low, "high": high, "kind": kind,
+                     "numerator": a, "denominator": b, "correlation": correlation, "n_treated": int(top.n_treated[k]),
                      "words": _in_words(low, high, kind, what)})  # fmt: skip
     if not rows:
         raise EstimationError("a ratio with an estimated numerator and a denominator that is not zero", "none",

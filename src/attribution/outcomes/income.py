@@ -66,7 +66,8 @@ def household_income(
     """Household income in the prices of one year, under choices that are all stated: a person-period's income.
 
     Estimator : income * index[price_year] / index[period], then per consumption unit (OECD-modified: 1.0 for the first
-        adult, 0.5 for each further person aged 14 or more, 0.3 for each child below), then clipped, in this order.
+        adult, 0.5 for each further person aged 14 or more, 0.3 for each child below), then clipped, in this order. An
+        index by period is set to the mean of its periods in price_year.
     Edge cases : missing income or household gives a missing value; zeros and negatives stay; all are counted. Limits of
         winsorising are quantiles of all known values of the call, so use one call for all periods and groups.
     Checked : EU-SILC (synthetic) equivalised sizes and incomes; laeken's poverty rate from them.
@@ -238,7 +239,7 @@ def _deflator(periods: pd.Series | None, column: str | None, prices, price_year:
         return 1.0, f"prices of {price_year}: all periods lie in it"
     by_period = all(value in prices for value in seen)
     absent = [] if by_period else [int(year) for year in np.unique(years) if year not in prices]
-    own = [prices[value] for value, year in zip(seen, years, strict=True) if by_period and year == price_year]
+    own = [v for key, v in prices.items() if by_period and _year(key, frequency, column) == price_year]
     base = prices[price_year] if price_year in prices and not own else float(np.mean(own)) if own else None
     if absent or base is None or not all(np.isfinite(v) and v > 0 for v in prices.values()):
         raise DataError("a positive price index for every period (or year) and for price_year", "gaps or other values",
