@@ -44,6 +44,18 @@ class ChangesInChanges(Result):
         """Effects on the quantiles."""
         return _rows(self.effects, self.effects.labels["quantile"].notna().to_numpy())
 
+    def at(self, **place: int) -> ChangesInChanges:
+        """The rows of one place only: at(event_time=4), at(cohort=8096)."""
+        labels = self.effects.labels
+        if absent := [name for name in place if name not in labels]:
+            raise EstimationError("labels of this result", f"{', '.join(absent)}", "see effects.labels",
+                                  keys=list(labels))  # fmt: skip
+        keep = np.logical_and.reduce([labels[name].to_numpy() == value for name, value in place.items()])
+        if not np.any(keep):
+            raise EstimationError(f"rows at {place}", "none", "see effects.labels")
+        one, low, high = (_rows(effects, keep) for effects in (self.effects, self.lower, self.upper))
+        return replace(self, effects=one, lower=low, upper=high)
+
     @property
     def at_atom(self) -> np.ndarray:
         """(k,) bool: the data give bounds, and a point only if ties rank alike in both groups."""
