@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import cic_oracle as oracle
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,6 +207,9 @@ def test_treated_outside_the_support_are_counted():
     assert out.cells["outside_support"].tolist() == [3]
     assert out.mean.estimate[0] == pytest.approx(2.5 - (10 + 20 + 40 + 40) / 4)
     assert "3 of 4 treated unit-periods (75.0%) lie outside the support" in out.summary()
+    inside = dict(zip(out.effects.labels["quantile"], out.in_support, strict=True))
+    assert [q for q in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6) if inside[q]] == [0.3, 0.4, 0.5]  # one below, two above of four
+    assert not out.in_support[0]
 
 
 def test_a_risk_set_is_compared_with_itself():
@@ -255,3 +261,34 @@ def test_no_never_treated_is_refused():
         at.changes_in_changes(panel_of_wide(wide, (1, 2, 3)), **OPTIONS)
     out = at.changes_in_changes(panel_of_wide(wide, (1, 2, 3)), **{**OPTIONS, "comparison": "not_yet_treated"})
     assert out.mean.n_comparison[0] == 3
+
+
+REFERENCE = json.loads((ROOT / "tests" / "reference" / "cic" / "changes_in_changes.json").read_text())
+CASES = {case["id"]: case for case in REFERENCE["cases"]}
+
+
+def fit_case(case, **options):
+    samples = (case[name] for name in ("treated", "observed", "before", "after"))
+    return at.changes_in_changes(panel_of(*samples), **{**OPTIONS, **options})
+
+
+def test_the_reference_agrees_on_its_support():
+    out = fit_case(CASES["continuous"])
+    np.testing.assert_allclose(out.effects.estimate, [CASES["continuous"]["att"], *CASES["continuous"]["qte"]])
+    assert not out.at_atom.any() and out.in_support.all()
+
+
+def test_the_reference_is_one_of_our_bounds_at_an_atom():
+    case = CASES["atom"]
+    out = fit_case(case)
+    np.testing.assert_allclose(out.lower.estimate, [case["att"], *case["qte"]])
+    assert out.at_atom.any() and (out.upper.estimate >= out.effects.estimate).all()
+
+
+def test_standard_errors_of_the_reference():
+    """Theirs resamples units 4,000 times, ours draws smooth weights: equal up to the size of the sample."""
+    case = CASES["gamma"]
+    out = fit_case(case, draws=1_000)
+    assert out.mean.estimate[0] == pytest.approx(case["att"], abs=0.1 * case["se"])
+    assert out.mean.std_error[0] == pytest.approx(case["se"], rel=0.08)
+    np.testing.assert_allclose(out.deciles.std_error, case["qte_se"], rtol=0.2)

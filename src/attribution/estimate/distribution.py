@@ -26,12 +26,15 @@ class ChangesInChanges(Result):
 
     effects : one row a mean or quantile (label `quantile`, NaN for the mean), with joint scores.
     lower, upper : the bounds, same rows; equal to `effects` where no tie matters.
+    in_support : (k,) bool: no treated outside the comparison's support at base can move this row (Athey & Imbens 2006,
+        corollary 3.1).
     cells : one row a cohort and period: n, treated outside the comparison's support at base, largest atom, reason.
     """
 
     effects: Effects
     lower: Effects
     upper: Effects
+    in_support: np.ndarray
     cells: pd.DataFrame
 
     @property
@@ -54,7 +57,7 @@ class ChangesInChanges(Result):
         if not np.any(keep):
             raise EstimationError(f"rows at {place}", "none", "see effects.labels")
         one, low, high = (_rows(effects, keep) for effects in (self.effects, self.lower, self.upper))
-        return replace(self, effects=one, lower=low, upper=high)
+        return replace(self, effects=one, lower=low, upper=high, in_support=self.in_support[keep])
 
     @property
     def at_atom(self) -> np.ndarray:
@@ -62,7 +65,7 @@ class ChangesInChanges(Result):
         return self.upper.estimate > self.lower.estimate
 
     def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """Columns of the results protocol, then quantile, bound_low, bound_high, set_low, set_high, at_atom.
+        """The columns of the results protocol, then these; bound_low and bound_high are `lower` and `upper`.
 
         set_low, set_high : interval that holds both bounds with at least `level` (Bonferroni).
         """
@@ -71,6 +74,7 @@ class ChangesInChanges(Result):
             quantile=self.effects.labels["quantile"], bound_low=low, bound_high=high,
             set_low=normal_interval(low, np.nan_to_num(self.lower.std_error), level)[0],
             set_high=normal_interval(high, np.nan_to_num(self.upper.std_error), level)[1], at_atom=self.at_atom,
+            in_support=self.in_support,
         )  # fmt: skip
 
     def summary(self) -> str:
@@ -104,7 +108,8 @@ def changes_in_changes(
     Edge cases : units without an outcome at base or t leave that cell; a cell with fewer than two treated or comparison
         units has a reason in `cells`; treated outside the support at base get the comparison's extreme value and are
         counted. No sampling variation (both quantiles inside an atom): standard error NaN.
-    Checked : slow oracle with F and F^-1 written out; Athey & Imbens' variance for known densities.
+    Checked : slow oracle with F and F^-1 written out; Athey & Imbens' variance for known densities; reference/cic
+        (diff-diff 3.13.0: one bound at atoms; between two support points it rounds down where half go each way here).
 
     Parameters
     ----------
@@ -152,8 +157,9 @@ def changes_in_changes(
     )  # fmt: skip
     lower = replace(effects, estimate=point[1], scores=scores[:, 1], estimand=f"lower bound, {effects.estimand}")
     upper = replace(effects, estimate=point[2], scores=scores[:, 2], estimand=f"upper bound, {effects.estimand}")
-    effects = replace(effects, notes=_notes(cells, use, point, draws, panel.cluster is not None))
-    return ChangesInChanges(effects=effects, lower=lower, upper=upper, cells=cells)
+    inside = np.concatenate([group.in_support(weight) for group in groups])
+    effects = replace(effects, notes=_notes(cells, use, point, inside, draws, panel.cluster is not None))
+    return ChangesInChanges(effects=effects, lower=lower, upper=upper, in_support=inside, cells=cells)
 
 
 class _Pair:
@@ -164,23 +170,30 @@ class _Pair:
         self.base, self.base_of, ties = np.unique(before[others], return_inverse=True, return_counts=True)
         self.values, self.value_of = np.unique(after[others], return_inverse=True)
         self.tied = ties > 1
-        self.below = before[treated] < self.base[0]
-        self.outside = int((self.below | (before[treated] > self.base[-1])).sum())
         self.atom = float(ties.max() / len(others)) if self.tied.any() else 0.0
-        self.rank_of = np.searchsorted(self.base, before[treated])
+        own = before[treated]
+        self.rank_of = np.searchsorted(self.base, own)
+        self.between = own != self.base[np.minimum(self.rank_of, len(self.base) - 1)]
+        self.below, self.above = own < self.base[0], own > self.base[-1]
 
     def untreated(self, w: np.ndarray) -> np.ndarray:
-        """(3, m) mass of the treated at each of `values` had they not been treated: point, and both bounds."""
+        """(3, m) mass of the treated at each of `values` had they not been treated: point, highest, lowest."""
         own, other = w[self.treated], w[self.others]
         # rounded, so that sums of the same weights in another order compare as equal
         at_base = np.round(np.cumsum(np.bincount(self.base_of, other)) / other.sum(), 12)
         then = np.round(np.cumsum(np.bincount(self.value_of, other)) / other.sum(), 12)
-        treated = np.cumsum(np.bincount(self.rank_of, own, len(self.base) + 1))[:-1] / own.sum()
-        before = np.r_[own[self.below].sum() / own.sum(), treated[:-1]]  # F_gb at the support point before
+        below, at = (np.bincount(self.rank_of, own * part, len(self.base) + 1) / own.sum()
+                     for part in (self.between, ~self.between))  # fmt: skip
+        upto = np.cumsum(below + at)  # F_gb at each support point, and just below it
+        under = upto - at
         k = np.searchsorted(at_base, then)  # F_cb^-1(F_ct(y)), as a position
-        point = np.interp(then, np.r_[0.0, at_base], np.r_[before[0], treated])
-        inside = self.tied[k] & (at_base[k] > then)
-        cdf = np.vstack([point, np.where(inside, treated[k], point), np.where(inside, before[k], point)])
+        inside = at_base[k] > then
+        share = (then - np.r_[0.0, at_base][k]) / np.diff(at_base, prepend=0.0)[k]
+        # whoever is between two support points has exactly the rank of the lower one: half goes below, half above
+        point = np.where(inside, under[k] + at[k] * share, upto[k] + below[k + 1] / 2)
+        highest = np.where(inside & self.tied[k], under[k], point)
+        lowest = np.where(inside & self.tied[k], upto[k], point)
+        cdf = np.vstack([point, highest, lowest])
         cdf[:, -1] = 1.0  # treated above the support
         return np.diff(cdf, axis=1, prepend=0.0) * own.sum()
 
@@ -198,8 +211,13 @@ class _Group:
         """(3, 1 + q) effects on mean and quantiles: point, lower, upper."""
         seen = _features(self.observed, w[self.treated][self.observed_order], self.quantiles)
         masses = np.hstack([pair.untreated(w) for pair in self.pairs])[:, self.order]
-        # the bound that puts the untreated lowest leaves the largest effect
-        return seen - np.vstack([_features(self.values, masses[j], self.quantiles) for j in (0, 2, 1)])
+        return seen - np.vstack([_features(self.values, mass, self.quantiles) for mass in masses])
+
+    def in_support(self, w: np.ndarray) -> np.ndarray:
+        """(1 + q,) bool: nobody of unknown rank, below or above, can move this mean or quantile."""
+        below, above = (w[self.treated] @ np.concatenate([getattr(pair, side) for pair in self.pairs])
+                        / w[self.treated].sum() for side in ("below", "above"))  # fmt: skip
+        return np.r_[below + above == 0, (below < self.quantiles) & (self.quantiles <= 1 - above)]
 
 
 def _sorted(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -255,8 +273,9 @@ def _pairs(
                 else:
                     pair = _Pair(*positions, before, after)
             pairs.append(pair)
+            outside = int((pair.below | pair.above).sum()) if pair else 0
             rows.append({"cohort": g, "period": t, "event_time": t - g, "n_treated": counts[0],
-                         "n_comparison": counts[1], "outside_support": pair.outside if pair else 0,
+                         "n_comparison": counts[1], "outside_support": outside,
                          "largest_atom": pair.atom if pair else np.nan, "reason": reason})  # fmt: skip
     return pairs, pd.DataFrame(rows)
 
@@ -268,7 +287,7 @@ def _rows(effects: Effects, keep: np.ndarray) -> Effects:
     )  # fmt: skip
 
 
-def _notes(cells: pd.DataFrame, use: np.ndarray, point: np.ndarray, draws: int, clustered: bool) -> tuple[str, ...]:
+def _notes(cells: pd.DataFrame, use: np.ndarray, point, inside, draws: int, clustered: bool) -> tuple[str, ...]:
     used = cells[use]
     notes = [
         f"{NOT_DECILES_OF_EFFECTS[0].upper()}{NOT_DECILES_OF_EFFECTS[1:]}: the people at a decile may change.",
@@ -277,7 +296,8 @@ def _notes(cells: pd.DataFrame, use: np.ndarray, point: np.ndarray, draws: int, 
     if outside := int(used["outside_support"].sum()):
         total = int(used["n_treated"].sum())
         notes.append(f"{outside:,} of {total:,} treated unit-periods ({outside / total:.1%}) lie outside the support "
-                     "of the comparison at base: they were given its lowest or highest value.")  # fmt: skip
+                     "of the comparison at base: they were given its lowest or highest value, which touches "
+                     f"{int((~inside).sum())} of {len(inside)} rows (in_support).")  # fmt: skip
     if wide := int((point[2] > point[1]).sum()):
         atom = used["largest_atom"].max()
         notes.append(f"{wide} of {point.shape[1]} rows are bounds (ties at base, the largest {atom:.1%} of a "
