@@ -18,7 +18,7 @@ class PovertyLine(Result):
     """A line of poverty and the population it was drawn from.
 
     line, median : in the unit of the incomes. share : line / median. rate : weighted share strictly below the line.
-    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : persons with a known income.
+    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight.
     """
 
     line: float
@@ -49,8 +49,8 @@ class PovertyLine(Result):
     def summary(self) -> str:
         missing = f"; {self.missing:,} without income left out" if self.missing else ""
         return (
-            f"poverty line {self.line:,.2f} {self.unit}: {self.share:.0%} of the weighted median {self.median:,.2f}; "
-            f"{self.rate:.2%} of {self.n:,} persons lie below it; Gini {self.gini:.4f}{missing}"
+            f"poverty line {f'{self.line:,.2f} {self.unit}'.strip()}: {self.share:.0%} of the weighted median "
+            f"{self.median:,.2f}; {self.rate:.2%} of {self.n:,} incomes lie below it; Gini {self.gini:.4f}{missing}"
         )
 
 
