@@ -134,7 +134,7 @@ def differences(path: str, periods: int, covariates: list[str]) -> tuple[float, 
     warnings.simplefilter("ignore")
     frame = long_frame(path, periods, covariates)
     frame["cohort"] = frame["cohort"].astype(float).replace(0, np.nan)
-    fit = ATTgt(data=frame.set_index(["unit", "period"]), cohort_name="cohort", base_period="universal")
+    fit = ATTgt(data=frame.set_index(["unit", "period"]), cohort_column="cohort", base_period="universal")
     formula = f"y ~ {' + '.join(covariates)}" if covariates else "y"
     fit.fit(formula, est_method="dr", control_group="never_treated", progress_bar=False)
     fit.aggregate("event")

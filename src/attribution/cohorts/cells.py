@@ -23,7 +23,7 @@ from .panel import Panel
 
 MOST_CELLS = 100_000
 BLOCK = 65_536  # moment rows whose scores are in memory at once
-KEPT = 4_000_000  # numbers: longer score tables are kept as the root of their covariance
+KEPT = 20_000_000  # numbers: longer score tables are kept as the root of their covariance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class Cells:
     cohort, risk_set, n, weight : (C,). observed : (C, J * T). x : (C, p) covariates without intercept, columns `names`.
     sums : (C, J * T) of w y. one, w, y : (m,), (m,), (m, J * T) moment rows of z = (1, w, w y); cell : (m,) their cell;
     group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
-    Outcomes are centred by period (differences between groups do not move); unobserved periods hold 0.
+    Outcomes are centred by period (differences between groups do not move) on `centre` (J * T,); unobserved periods hold
+    0.
     """
 
     periods: np.ndarray
@@ -52,6 +53,7 @@ class Cells:
     cell: np.ndarray
     group: np.ndarray
     clustered: bool
+    centre: np.ndarray
 
     @cached_property
     def complete(self) -> bool:
@@ -156,7 +158,7 @@ def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | No
         risk_set=found["r"][head].astype(float) if "r" in keys else None,
         observed=panel.pattern({key: found[key][head] for key in keys}), x=x, names=names,
         n=total[:, 0].astype(np.int64), weight=total[:, 1], sums=total[:, 2:], one=rows[:, 0], w=rows[:, 1],
-        y=rows[:, 2:], cell=cell, group=group, clustered=clustered,
+        y=rows[:, 2:], cell=cell, group=group, clustered=clustered, centre=centre,
     )  # fmt: skip
 
 

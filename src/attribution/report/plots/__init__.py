@@ -7,10 +7,12 @@ them opens a window, reads a file or changes its input. Frames are documented at
 from .bacon import bacon
 from .curves import rates
 from .designs import flow, love, overlap, reach
+from .distribution import deciles
 from .effects import bracket, estimates, event_study
 from .headline import waterfall
 from .theme import save
 
 __all__ = [
-    "bacon", "bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save", "waterfall",
+    "bacon", "bracket", "deciles", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save",
+    "waterfall",
 ]  # fmt: skip

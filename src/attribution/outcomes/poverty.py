@@ -1,0 +1,107 @@
+"""Who is poor: the line at 60 % of the weighted median, held fixed, and the share below it as an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, EstimationError
+from ..results import Result
+from .income import IncomeOutcome, income_series
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PovertyLine(Result):
+    """A line of poverty and the population it was drawn from.
+
+    line, median : in the unit of the incomes. share : line / median. rate : weighted share strictly below the line.
+    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight.
+    """
+
+    line: float
+    median: float
+    share: float
+    rate: float
+    gini: float
+    n: int
+    missing: int
+    unit: str
+
+    def below(self, values: Any) -> pd.Series:
+        """1.0 strictly below the line, 0.0 at or above it, NaN where income is unknown: an outcome of unit "share".
+
+        The line stays where it is, before and after treatment: an effect on this outcome is an effect on the share of
+        people below a fixed line. values : incomes in the same unit and prices, or an IncomeOutcome (checked).
+        """
+        if isinstance(values, IncomeOutcome) and self.unit and values.unit != self.unit:
+            raise EstimationError(f"incomes in the unit of the line, {self.unit}", values.unit,
+                                  "define both incomes by the same choices")  # fmt: skip
+        y = income_series(values)
+        return (y < self.line).astype(float).where(y.notna()).rename("below_poverty_line")
+
+    def tidy(self) -> pd.DataFrame:
+        names = ("line", "median", "share", "rate", "gini", "n", "missing", "unit")
+        return pd.DataFrame([{name: getattr(self, name) for name in names}])
+
+    def summary(self) -> str:
+        missing = f"; {self.missing:,} without income left out" if self.missing else ""
+        return (
+            f"poverty line {f'{self.line:,.2f} {self.unit}'.strip()}: {self.share:.0%} of the weighted median "
+            f"{self.median:,.2f}; {self.rate:.2%} of {self.n:,} incomes lie below it; Gini {self.gini:.4f}{missing}"
+        )
+
+
+def poverty_line(values: Any, weights: Any = None, *, share: float = 0.6) -> PovertyLine:
+    """Line at `share` of the weighted median: the at-risk-of-poverty threshold, and the share of people below it.
+
+    Estimator : Eurostat's convention: the weighted median is the smallest income at which the cumulated weight reaches
+        half of the total; where it is hit exactly, the mean of that income and the next. Gini: Eurostat's formula.
+    Std. errors : none: it describes the people given, and draws a line that effects then take as fixed.
+    Edge cases : missing incomes and zero weights are left out; zero and negative incomes stay in.
+    Checked : laeken 0.5.2 on synthetic EU-SILC: 10,859.24, 14.44 %, Gini 26.49.
+
+    Parameters
+    ----------
+    values : (n,) equivalised incomes or an equivalised IncomeOutcome. weights : (n,) sampling weights of persons.
+    share : of the median, between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise EstimationError("0 < share < 1", f"share = {share}", "the European line is 0.6")
+    if isinstance(values, IncomeOutcome) and not values.equivalised:
+        raise EstimationError("equivalised income: poverty is a matter of households", values.unit,
+                              'use household_income(equivalise="oecd_modified")')  # fmt: skip
+    y = income_series(values).to_numpy()
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, float)
+    if w.shape != y.shape or not np.isfinite(w).all() or (w < 0).any():
+        raise DataError("one finite weight >= 0 for each income", f"{len(w)} weights for {len(y)} incomes, or others",
+                        "correct the weights")  # fmt: skip
+    used = np.isfinite(y) & (w > 0)
+    if not used.any():
+        raise DataError("known incomes with weight", "none", "check the column", count=len(y))
+    median = weighted_median(y[used], w[used])
+    line = share * median
+    return PovertyLine(
+        line=line, median=median, share=share, rate=float(w[used & (y < line)].sum() / w[used].sum()),
+        gini=gini(y[used], w[used]), n=int(used.sum()), missing=int(np.isnan(y).sum()),
+        unit=values.unit if isinstance(values, IncomeOutcome) else "",
+    )  # fmt: skip
+
+
+def weighted_median(y: np.ndarray, w: np.ndarray) -> float:
+    """Smallest value whose cumulated weight reaches half; hit exactly, the mean with the next value."""
+    order = np.argsort(y, kind="stable")
+    cumulated = np.cumsum(w[order])
+    at = int(np.searchsorted(cumulated, cumulated[-1] / 2))
+    exact = cumulated[at] == cumulated[-1] / 2
+    return float(y[order[at]] + y[order[at + 1]]) / 2 if exact else float(y[order[at]])
+
+
+def gini(y: np.ndarray, w: np.ndarray) -> float:
+    """Weighted Gini coefficient, 0 to 1: (2 sum w y W - sum w^2 y) / (sum w sum w y) - 1, W the cumulated weight."""
+    order = np.argsort(y, kind="stable")
+    y, w = y[order], w[order]
+    total = w.sum() * (w @ y)
+    return float((2 * (w * y) @ np.cumsum(w) - w**2 @ y) / total - 1) if y[0] >= 0 and total > 0 else float("nan")
