@@ -61,7 +61,7 @@ class Cohort(Result):
 
         Parameters
         ----------
-        outcomes : "employed" (0/1) and "income" (currency units a period).
+        outcomes : "employed" (0/1), "income" (currency units a period), "household_uc" (consumption units).
         window : first and last event time in periods, inclusive; None is the study's [did] window.
         covariates : columns of `units` to carry along.
 

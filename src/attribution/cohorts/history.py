@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from ..outcomes.career import period_of
 from ..study import Study
 
@@ -28,16 +29,20 @@ class Paths:
     """Employment and income of numbered people over consecutive periods; NaN where the panel has no row.
 
     first : index of the first period (quarter: year * 4 + quarter - 1; year: the year).
-    employed, income : (people, periods); 0/1 and whole currency units a period.
+    employed, income : (people, periods); 0/1 and whole currency units a period. household_uc : consumption units of the
+    household (OECD-modified scale), where the study holds them.
     """
 
     first: int
     employed: np.ndarray
     income: np.ndarray
+    household_uc: np.ndarray | None = None
 
     def at(self, name: str, person: np.ndarray, period: np.ndarray) -> np.ndarray:
-        """(n,) values of `employed` or `income` of the people numbered `person` in `period`."""
+        """(n,) values of `employed`, `income` or `household_uc` of the people numbered `person` in `period`."""
         values = getattr(self, name)
+        if values is None:
+            raise DataError("the size of the household", f"no {name}", "add the column", table="income_panel", column=name)
         column = np.asarray(period) - self.first
         inside = (column >= 0) & (column < values.shape[1])
         out = np.full(len(column), np.nan)
@@ -48,11 +53,13 @@ class Paths:
 def read_paths(study: Study, people: People, first: int, last: int) -> Paths:
     """Paths of `people` from period `first` to `last`."""
     column = study.outcomes["income"].column
+    size = "household_uc" in study.columns("income_panel")
+    uc = (", i.household_uc AS household_uc", ", household_uc") if size else ("", "")
     rows = study.sql(
         f"WITH people AS ({people.sql}), paths AS ("
-        f"SELECT p.k AS k, {period_of(study, 'i.period')} AS period, i.employed AS employed, i.{column} AS income "
+        f"SELECT p.k AS k, {period_of(study, 'i.period')} AS period, i.employed AS employed, i.{column} AS income{uc[0]} "
         "FROM income_panel AS i JOIN people AS p ON p.person_id = i.person_id) "
-        "SELECT k, period, employed, income FROM paths WHERE k < :n AND period BETWEEN :first_period AND :last_period",
+        f"SELECT k, period, employed, income{uc[1]} FROM paths WHERE k < :n AND period BETWEEN :first_period AND :last_period",
         n=people.n, first_period=int(first), last_period=int(last), **people.params,
     )  # fmt: skip
     shape = (people.n, last - first + 1)
@@ -60,7 +67,11 @@ def read_paths(study: Study, people: People, first: int, last: int) -> Paths:
     where = rows["k"].to_numpy(dtype=np.int64), rows["period"].to_numpy(dtype=np.int64) - first
     employed[where] = rows["employed"].to_numpy(dtype=float, na_value=np.nan)
     income[where] = rows["income"].to_numpy(dtype=float, na_value=np.nan) / 100
-    return Paths(first=first, employed=employed, income=income)
+    units = None
+    if size:
+        units = np.full(shape, np.nan)
+        units[where] = rows["household_uc"].to_numpy(dtype=float, na_value=np.nan)
+    return Paths(first=first, employed=employed, income=income, household_uc=units)
 
 
 def history(paths: Paths, person: np.ndarray, zero_period: np.ndarray) -> pd.DataFrame:

@@ -54,6 +54,14 @@ def _is_date(value: Any) -> bool:
         return False
 
 
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0
+
+
+def _is_dip(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value) and value[0] <= value[1] < 0
+
+
 def _is_base(value: Any) -> bool:
     return type(value) is int and -8 <= value < 0
 
@@ -104,12 +112,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """[outcomes.*]: a column of income_panel, with its title and unit."""
+    """[outcomes.*]: a column of income_panel, with its title and unit; of income also the prices and the poverty line."""
 
     title: str = _text()
     column: str = _text()
     unit: str = _text("share")
     unequivalised: bool = _flag(False)
+    price_year: int | None = _whole(1900, None, high=2200)
+    poverty_line: float | None = _value(_is_amount, "an amount above 0, equivalised, a period", None)
+    poverty_line_source: str = _text("")
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,7 @@ class MatchPlan:
     covariates: Names = _names(())
     exact: Names = _names(())
     distance: str = _one_of("logit", "propensity", default="logit")
-    caliper_sd: float | None = _value(lambda v: type(v) in (int, float) and v > 0, "a number above 0", None)
+    caliper_sd: float | None = _value(_is_amount, "a number above 0", None)
     ratio: int = _whole(1, 1, high=20)
     replace: bool = _value(lambda v: v is False, "false: a comparison person serves once", False)
     placebo_drop: Names = _names(())
@@ -155,10 +166,11 @@ class MatchPlan:
 
 @dataclass(frozen=True)
 class DidPlan:
-    """[did]: covariates, base period and window in event time. No default base period: it decides the answer."""
+    """[did]: covariates, base period, dip and window in event time. No default base period: it decides the answer."""
 
     covariates: Names = _names(())
     base_period: int | None = _value(_is_base, "a negative event time from -8 to -1, such as -6", None)
+    dip: tuple[int, int] | None = _value(_is_dip, "[first, last] with first <= last < 0", None)
     window: tuple[int, int] = _value(_is_window, "[first, last] with first < 0 <= last", (-8, 4))
 
 
@@ -320,6 +332,8 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
     base, (first, last) = config.did.base_period, config.did.window
     if base is not None and not first <= base:
         raise _disagreement("did.base_period", f"a period inside window {[first, last]}", base, "widen the window")
+    if base is not None and config.did.dip and base >= config.did.dip[0]:
+        raise _disagreement("did.base_period", f"a period before the dip {list(config.did.dip)}", base, "go further back")
     if study.simulated and "seed" not in config.simulate:
         raise _disagreement(
             "simulate.seed", "a seed, since simulated = true", "none", "add `seed = 1` under [simulate]"
