@@ -49,8 +49,8 @@ class Piece:
 
 
 def event_path(
-    estimate: Sequence[float] | np.ndarray, cov: np.ndarray, event_times: Sequence[int] | np.ndarray, base: int | tuple[int, int],
-    *, first_post: int = 0,
+    estimate: Sequence[float] | np.ndarray, cov: np.ndarray, event_times: Sequence[int] | np.ndarray,
+    base: int | tuple[int, int], *, first_post: int = 0,
 ) -> EventPath:  # fmt: skip
     """Path from plain arrays; the base event time (effect 0, no error) is added where it is missing.
 
@@ -65,7 +65,7 @@ def event_path(
     k = len(times)
     if values.shape != (k,) or cov.shape != (k, k):
         raise EstimationError("as many estimates and rows of covariance as event times",
-                              f"{values.shape}, {cov.shape} and {k} event times", "drop what has no counterpart")  # fmt: skip
+                              f"{values.shape}, {cov.shape} and {k} event times", "drop the rest")  # fmt: skip
     if len(set(times.tolist())) < k:
         raise EstimationError("each event time once", "repeated event times", "aggregate first", count=k)
     if not (np.isfinite(values).all() and np.isfinite(cov).all()):
@@ -79,7 +79,7 @@ def event_path(
     at_base = times == base if isinstance(base, int) else np.zeros(len(times), bool)
     variance = np.diag(cov)
     if (variance[~at_base] <= 0).any():
-        raise EstimationError("a variance at every event time but the base", "none", "name the base, or leave those out",
+        raise EstimationError("a variance at every event time but the base", "none", "name the base, or drop those",
                               keys=times[~at_base & (variance <= 0)].tolist())  # fmt: skip
     if at_base.any() and (values[at_base] != 0 or np.abs(cov[at_base]).max() > 0):
         raise EstimationError("effect 0 without error at the base", f"{values[at_base][0]:.4g}",
@@ -87,7 +87,7 @@ def event_path(
     last = base if isinstance(base, int) else base[1]
     if last >= first_post or not (times >= first_post).any():
         raise EstimationError(f"a base before event time {first_post} and effects from there on",
-                              f"base {base}, event times {times[0]} to {times[-1]}", "check event_times and base")  # fmt: skip
+                              f"base {base}, event times {times[0]} to {times[-1]}", "check both")  # fmt: skip
     return EventPath(times=times, estimate=values, cov=cov, base=base, first_post=first_post)
 
 
@@ -110,7 +110,7 @@ def relative_pieces(
     path: EventPath, mbar: float, pre_periods: Sequence[int], *, bound: Bound, bias: Sign | None,
     monotone: Monotone | None,
 ) -> list[Piece]:  # fmt: skip
-    """Delta^RM(Mbar), or Delta^SDRM, as a union of polyhedra: one for each pre-step and sign that may be the largest."""
+    """Delta^RM(Mbar), or Delta^SDRM: a union of polyhedra, one for each pre-step and sign that may be the largest."""
     change = slopes(path.times) if bound == "parallel trends" else bends(path.times)
     touched = change != 0
     after = (touched & path.post).any(axis=1)
@@ -119,8 +119,9 @@ def relative_pieces(
     if not before.any():
         need = "two neighbouring" if bound == "parallel trends" else "three neighbouring"
         raise EstimationError(
-            f"{need} pre-periods (the base counts) to set Mbar", f"pre_periods {sorted(pre_periods)} with base {path.base}"
-            f" among event times {path.times[~path.post].tolist()}", "name more pre-periods, or estimate earlier ones",
+            f"{need} pre-periods (the base counts) to set Mbar",
+            f"pre_periods {sorted(pre_periods)}, base {path.base}, event times {path.times[~path.post].tolist()}",
+            "name more pre-periods, or estimate earlier ones",
         )  # fmt: skip
     shape = _shape(path, bias, monotone)
     later = change[after]

@@ -7,7 +7,7 @@ listed once (`cone.extreme_rays`) and each test is a few matrix products: no pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,25 +19,28 @@ from .cone import extreme_rays
 from .restrictions import EventPath, Piece
 
 Method = Literal["c-lf", "conditional", "c-f", "flci"]
-SEED, DRAWS, FEW_DRAWS = 20_230_401, 10_000, 2_000
-GRID = 200
+SEED, DRAWS, FEW_DRAWS = 20_230_401, 40_000, 4_000
+GRID = 160
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ConfidenceSet:
-    """Hull [low, high] of the values not rejected; NaN when all are. `gap`: some value inside is rejected."""
+    """Values not rejected, as intervals from left to right; a test inverted need not give a single one."""
 
-    low: float
-    high: float
-    gap: bool = False
+    intervals: tuple[tuple[float, float], ...]
 
     @property
-    def empty(self) -> bool:
-        return bool(np.isnan(self.low))
+    def low(self) -> float:
+        return self.intervals[0][0] if self.intervals else np.nan
+
+    @property
+    def high(self) -> float:
+        return self.intervals[-1][1] if self.intervals else np.nan
 
     @property
     def excludes_zero(self) -> bool:
-        return self.empty or self.low > 0 or self.high < 0
+        """True when zero lies outside the hull [low, high]; also when every value is rejected."""
+        return not self.intervals or self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,57 +52,58 @@ class FirstStage:
 
 
 class Inverter:
-    """Confidence sets of weights'effects for pieces that share their rows over event times after treatment."""
+    """Confidence sets of weights'effects under unions of polyhedra.
 
-    def __init__(self, path: EventPath, weights: np.ndarray) -> None:
-        self.path, self.weights = path, weights[path.post]
+    The dual vertices are the rays of {g >= 0 : rows'g proportional to the weights over the event times after
+    treatment}. There, the rows do not depend on Mbar or M nor on which pre-step is the largest: listed once.
+    """
+
+    def __init__(self, path: EventPath, weights: np.ndarray, pieces: Callable[[float], list[Piece]]) -> None:
+        self.path, self.weights, self.pieces = path, weights[path.post], pieces
         value, vectors = np.linalg.eigh(path.cov)
         self._root = vectors * np.sqrt(np.clip(value, 0, None))
         self._normal = np.random.default_rng(SEED).standard_normal((len(value), DRAWS))
-        self._rays: np.ndarray | None = None
+        after = pieces(1.0)[0].rows[:, path.post]
+        pivot = int(np.argmax(np.abs(self.weights)))
+        equations = after * self.weights[pivot] - np.outer(after[:, pivot], self.weights)
+        self._rays = extreme_rays(np.delete(equations, pivot, axis=1))
 
-    def rays(self, piece: Piece) -> np.ndarray:
-        """Dual vertices up to scale: g >= 0 with rows'g proportional to the weights on the effects."""
-        if self._rays is None:
-            after = piece.rows[:, self.path.post]
-            pivot = int(np.argmax(np.abs(self.weights)))
-            equations = after * self.weights[pivot] - np.outer(after[:, pivot], self.weights)
-            self._rays = extreme_rays(np.delete(equations, pivot, axis=1))
-        return self._rays
+    def invert(self, size: float, level: float, method: Method, first: FirstStage | None = None) -> ConfidenceSet:
+        """Union of the sets of the pieces at Mbar or M = `size` (Rambachan & Roth 2023, lemma 2.2)."""
+        found = sorted(one for piece in self.pieces(size) for one in self._invert(piece, level, method, first))
+        union: list[tuple[float, float]] = []
+        for low, high in found:
+            if union and low <= union[-1][1]:
+                union[-1] = union[-1][0], max(union[-1][1], high)
+            else:
+                union.append((low, high))
+        return ConfidenceSet(tuple(union))
 
-    def invert(
-        self, pieces: Sequence[Piece], level: float, method: Method, first: FirstStage | None = None
-    ) -> ConfidenceSet:
-        """Union of the sets of the pieces (Rambachan & Roth 2023, lemma 2.2)."""
-        found = [one for one in (self._invert(piece, level, method, first) for piece in pieces) if not one.empty]
-        if not found:
-            return ConfidenceSet(low=np.nan, high=np.nan)
-        found.sort(key=lambda one: one.low)
-        reach, gap = found[0].high, any(one.gap for one in found)
-        for one in found[1:]:
-            gap, reach = gap or one.low > reach, max(reach, one.high)
-        return ConfidenceSet(low=found[0].low, high=reach, gap=gap)
-
-    def _invert(self, piece: Piece, level: float, method: Method, first: FirstStage | None) -> ConfidenceSet:
+    def _invert(
+        self, piece: Piece, level: float, method: Method, first: FirstStage | None
+    ) -> list[tuple[float, float]]:
+        """Intervals of accepted values of one piece: found on a grid, their ends refined."""
         test = _Test(self, piece, level, method, first)
         low, high = test.first_stage()
         if not low <= high:
-            return ConfidenceSet(low=np.nan, high=np.nan)
-        inner = np.clip(np.linspace(*test.estimated, GRID // 4), low, high) if np.isfinite(test.estimated).all() else []
-        for _ in range(40):  # only the conditional test has no first stage that bounds its set: widen until it is inside
-            grid = np.unique(np.r_[np.linspace(low, high, GRID), inner])
+            return []
+        left, right = np.clip(test.estimated, low, high)  # a grid of its own: the set may be a narrow one around it
+        for _ in range(40):  # the conditional test has no first stage that bounds its set: widen until it is inside
+            grid = np.unique(np.r_[np.linspace(low, high, GRID), np.linspace(left, right, GRID // 4)])
             accepted = ~test.reject(grid)
             open_low, open_high = (method == "conditional") & accepted[[0, -1]]
             if not (open_low or open_high):
                 break
             low, high = low - open_low * (high - low), high + open_high * (high - low)
-        if not accepted.any():
-            return ConfidenceSet(low=np.nan, high=np.nan)
-        k, j = int(np.argmax(accepted)), len(grid) - 1 - int(np.argmax(accepted[::-1]))
-        gap = not accepted[k : j + 1].all()
-        start = -np.inf if open_low else grid[0] if k == 0 else test.edge(grid[k - 1], grid[k])
-        end = np.inf if open_high else grid[-1] if j == len(grid) - 1 else test.edge(grid[j + 1], grid[j])
-        return ConfidenceSet(low=float(start), high=float(end), gap=gap)
+        turns = np.flatnonzero(np.diff(np.r_[False, accepted, False].astype(int)))
+        last = len(grid) - 1
+        return [
+            (
+                (-np.inf if open_low else grid[0]) if start == 0 else test.edge(grid[start - 1], grid[start]),
+                (np.inf if open_high else grid[-1]) if stop > last else test.edge(grid[stop], grid[stop - 1]),
+            )
+            for start, stop in turns.reshape(-1, 2)
+        ]
 
 
 class _Test:
@@ -108,7 +112,7 @@ class _Test:
     def __init__(
         self, inverter: Inverter, piece: Piece, level: float, method: Method, first: FirstStage | None
     ) -> None:
-        path, rays = inverter.path, inverter.rays(piece)
+        path, rays = inverter.path, inverter._rays
         sd = np.sqrt(np.einsum("ij,jk,ik->i", piece.rows, path.cov, piece.rows))
         scale = rays @ sd
         if (scale <= 0).any():
@@ -128,10 +132,9 @@ class _Test:
             kappa = self.alpha / 10
             self.size = (self.alpha - kappa) / (1 - kappa)
         if method == "c-lf":
-            draws = DRAWS if len(rays) <= 500 else FEW_DRAWS
+            draws = int(np.clip(1_000_000 / len(rays), FEW_DRAWS, DRAWS))
             self.critical = _largest_quantile(self.loading @ inverter._root, inverter._normal[:, :draws], 1 - kappa)
         self.estimated = self._interval(0.0)
-        self.step = np.median(np.sqrt(np.einsum("ij,ij->i", self.spread, self.loading)))
 
     def _interval(self, critical: float) -> tuple[float, float]:
         """{theta : every vertex <= critical}; (1, 0)-like when empty."""
@@ -189,9 +192,9 @@ class _Test:
         return np.where(moves, np.maximum(low, bound[0]), low), np.where(moves, np.minimum(high, bound[1]), high)
 
     def edge(self, outside: float, inside: float) -> float:
-        """Last accepted value between a rejected and an accepted one, to 1e-4 of their distance."""
+        """Last accepted value between a rejected and an accepted one, to 1e-3 of their distance."""
         for _ in range(2):
-            grid = np.linspace(outside, inside, 101)
+            grid = np.linspace(outside, inside, 33)
             k = int(np.argmax(~self.reject(grid)))
             outside, inside = grid[max(k - 1, 0)], grid[k]
         return float(inside)
