@@ -97,8 +97,8 @@ def relative_magnitudes(
 
     Parameters
     ----------
-    effects : from `aggregate(gt, by="event_time")`. pre_periods : event times whose moves set Mbar; the base counts as
-        one of them. mbar : values >= 0, no unit.
+    effects : from `aggregate(gt, by="event_time")`. pre_periods : event times whose moves set Mbar; a single base
+        counts as one of them. mbar : values >= 0, no unit.
     at : "average" of all event times after treatment, one event time, or {event time: weight}.
     dip : every event time of the dip, for example (-3, -2, -1); those after date zero may be named too.
     bias : "positive" or "negative", sign of the difference in trends from date zero on, measured from the base.

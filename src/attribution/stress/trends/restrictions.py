@@ -34,6 +34,11 @@ class EventPath:
         """(k,) bool: event times that may carry an effect."""
         return self.times >= self.first_post
 
+    @property
+    def at_base(self) -> np.ndarray:
+        """(k,) bool: the base event time; none for a window, whose event times have estimates of their own."""
+        return self.times == self.base if isinstance(self.base, int) else np.zeros(len(self.times), bool)
+
     def without(self, times: Sequence[int]) -> EventPath:
         """The same path with these event times unknown: nothing is assumed about the deviation there."""
         keep = ~np.isin(self.times, list(times))
@@ -114,7 +119,7 @@ def relative_pieces(
     change = slopes(path.times) if bound == "parallel trends" else bends(path.times)
     touched = change != 0
     after = (touched & path.post).any(axis=1)
-    named = np.isin(path.times, list(pre_periods)) | (path.times == path.base)
+    named = np.isin(path.times, list(pre_periods)) | path.at_base
     before = ~after & (~touched | named).all(axis=1)
     if not before.any():
         need = "two neighbouring" if bound == "parallel trends" else "three neighbouring"
