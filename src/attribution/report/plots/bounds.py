@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ...stress.trends import Bounds
+from ...stress.trends.bounds import Bounds, size_in_words
 from . import theme as t
 from .designs import rows_of
 from .effects import limits
-from .words import Unit, known, number
+from .words import Unit, known
 
 COLOURS = {"as named": t.TREATED, "with the dip": t.MUTED, "without the dip": t.TREATED}
 
@@ -99,7 +99,7 @@ def _mark(axis, bounds: Bounds, variant: str, last: float, top: float) -> None:
 
 
 def _size(bounds: Bounds, value: float) -> str:
-    return f"{value:.2f}" if bounds.parameter == "Mbar" else number(value)
+    return size_in_words(value, bounds.parameter)
 
 
 def _in_words(bounds: Bounds, variant: str, last: float) -> str:

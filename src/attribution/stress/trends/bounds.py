@@ -59,17 +59,24 @@ class Bounds(Result):
 
     def _say(self, pre_periods: str) -> str:
         value, name = self.breakdowns[pre_periods], self.parameter
+        shown = size_in_words(value, name)
         lead = "" if len(self.breakdowns) == 1 else f"{pre_periods[:1].upper()}{pre_periods[1:]}: "
         if value == 0:
             return f"{lead}breakdown {name} 0: already at {name} = 0 the set holds zero."
         if np.isinf(value):
             return f"{lead}no breakdown: at no {name} tried does the set reach zero."
         if name == "M":
-            return (f"{lead}breakdown M {value:.3g}: the set excludes zero as long as the difference in trends changes "
+            return (f"{lead}breakdown M {shown}: the set excludes zero as long as the difference in trends changes "
                     f"its slope by at most that much a period.")  # fmt: skip
         what = "step" if self.spec["bound"] == "parallel trends" else "change of slope"
-        return (f"{lead}breakdown Mbar {value:.2f}: the set excludes zero as long as no {what} of the difference in "
-                f"trends from date zero on exceeds {value:.2f} times the largest one before.")  # fmt: skip
+        return (f"{lead}breakdown Mbar {shown}: the set excludes zero as long as no {what} of the difference in "
+                f"trends from date zero on exceeds {shown} times the largest one before.")  # fmt: skip
+
+
+def size_in_words(value: float, parameter: str) -> str:
+    """A breakdown value cut, not rounded, to two digits: at what is printed, zero is still excluded."""
+    digits = 2 if parameter == "Mbar" or value == 0 else 1 - int(np.floor(np.log10(value)))
+    return f"{np.floor(value * 10.0**digits + 1e-9) / 10.0**digits:.{max(digits, 0)}f}"
 
 
 def relative_magnitudes(
@@ -109,6 +116,7 @@ def relative_magnitudes(
     ------
     EstimationError : varying base, no or unknown pre-periods, event times without an estimate.
     """
+
     def solver(path: EventPath, weights: np.ndarray, named: Sequence[int]) -> Solver:
         return relative_solver(path, weights, pre_periods=named, bound=bound, bias=bias, monotone=monotone,
                                method=method, level=level)  # fmt: skip

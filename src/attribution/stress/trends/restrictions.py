@@ -86,9 +86,11 @@ def event_path(
     if (variance[~at_base] <= 0).any():
         raise EstimationError("a variance at every event time but the base", "none", "name the base, or drop those",
                               keys=times[~at_base & (variance <= 0)].tolist())  # fmt: skip
-    if at_base.any() and (values[at_base] != 0 or np.abs(cov[at_base]).max() > 0):
+    dust = 1e-12 * variance.max(initial=0.0)  # what is left of 0 after matrix products
+    if at_base.any() and (values[at_base] ** 2 > dust or variance[at_base] > dust):
         raise EstimationError("effect 0 without error at the base", f"{values[at_base][0]:.4g}",
                               "give estimates measured from the base", keys=[base])  # fmt: skip
+    values, cov = np.where(at_base, 0.0, values), np.where(at_base | at_base[:, None], 0.0, cov)
     last = base if isinstance(base, int) else base[1]
     if last >= first_post or not (times >= first_post).any():
         raise EstimationError(f"a base before event time {first_post} and effects from there on",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -62,7 +63,7 @@ class Inverter:
         self.path, self.weights, self.pieces = path, weights[path.post], pieces
         value, vectors = np.linalg.eigh(path.cov)
         self._root = vectors * np.sqrt(np.clip(value, 0, None))
-        self._normal = np.random.default_rng(SEED).standard_normal((len(value), DRAWS))
+        self._normal = _draws(len(value), DRAWS, SEED)
         after = pieces(1.0)[0].rows[:, path.post]
         pivot = int(np.argmax(np.abs(self.weights)))
         equations = after * self.weights[pivot] - np.outer(after[:, pivot], self.weights)
@@ -200,6 +201,14 @@ class _Test:
         return float(inside)
 
 
+@lru_cache(maxsize=4)
+def _draws(rows: int, draws: int, seed: int) -> np.ndarray:
+    """Standard normals of an own generator: the same for every call, so that sets differ by their data alone."""
+    normal = np.random.default_rng(seed).standard_normal((rows, draws))
+    normal.flags.writeable = False
+    return normal
+
+
 def truncated_tail(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """P(Z > value | low <= Z <= high) for a standard normal Z, exact far out in the tails; 1 outside [low, high]."""
     upper, at, lower = special.log_ndtr(-high), special.log_ndtr(-value), special.log_ndtr(-low)
@@ -211,6 +220,6 @@ def truncated_tail(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.n
 
 def _largest_quantile(loading: np.ndarray, normal: np.ndarray, level: float) -> float:
     """Least-favourable critical value: quantile of the largest moment when all hold with equality."""
-    step = max(1, 20_000_000 // len(loading))
+    step = max(400, 200_000 // loading.size)  # small products: in the cache, and not worth a thread
     parts = [(loading @ normal[:, k : k + step]).max(axis=0) for k in range(0, normal.shape[1], step)]
     return float(np.quantile(np.concatenate(parts), level))
