@@ -46,7 +46,7 @@ def honest_bounds(
     axis.axhline(0, color=t.INK, lw=0.9, zorder=2)
     axis.axvline(first + 0.575 * step, color=t.GRID, lw=0.9, zorder=1)
     for k, variant in enumerate(variants):
-        shift = 0.0 if len(variants) == 1 else (k - 0.5) * 0.22 * step
+        shift = 0.0 if len(variants) == 1 else (k - 0.5) * 0.16 * step
         for row in rows_of(table[table["pre_periods"] == variant]):
             usual = not known(row.value)
             if usual and k:
@@ -105,14 +105,14 @@ def _size(bounds: Bounds, value: float) -> str:
 def _in_words(bounds: Bounds, variant: str, last: float) -> str:
     """What the drawing cannot show of a breakdown value."""
     value, name = bounds.breakdowns[variant], bounds.parameter
-    lead = "" if len(bounds.breakdowns) == 1 else f"{variant[:1].upper()}{variant[1:]}: "
+    lead = "The set" if len(bounds.breakdowns) == 1 else f"{variant[:1].upper()}{variant[1:]} the set"
     if value == 0:
-        return f"{lead}the set holds zero already at {name} = 0."
+        return f"{lead} holds zero already at {name} = 0."
     if np.isinf(value):
-        return f"{lead}the set reaches zero at no {name} tried."
+        return f"{lead} reaches zero at no {name} tried."
     if value <= last:
         return ""
-    return f"{lead}the set first reaches zero beyond the drawing, at {name} {_size(bounds, value)}."
+    return f"{lead} first reaches zero beyond the drawing, at {name} {_size(bounds, value)}."
 
 
 def _title(bounds: Bounds) -> str:
