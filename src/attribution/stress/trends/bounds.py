@@ -90,7 +90,7 @@ def relative_magnitudes(
     Assumes : from one period to the next, the difference in untreated trends moves after date zero by at most Mbar
         times its largest move among `pre_periods`; at Mbar = 0 it stays where it was in the last period before
         treatment, whatever the base. Estimates jointly normal.
-    Estimator : Delta^RM (Rambachan & Roth 2023, eq. 6; with bound="linear trend" eq. 7 on changes of slope), optionally
+    Estimator : Delta^RM(Mbar) (Rambachan & Roth 2023; with bound="linear trend" Delta^SDRM, on changes of slope), optionally
         with the sign or direction of the bias; test inversion by the conditional test of Andrews, Roth & Pakes (2023),
         with a least-favourable first stage of a tenth of the size (c-lf) or without (conditional).
     Std. errors : full covariance of the event study. The critical value of the first stage is simulated: 40,000 draws
@@ -138,7 +138,7 @@ def smoothness(
     Estimand : the combination `at` of event-time effects.
     Assumes : the difference in untreated trends changes its slope by at most M from one period to the next; at M = 0 it
         is a straight line, extended from before treatment. Estimates jointly normal.
-    Estimator : Delta^SD (Rambachan & Roth 2023, eq. 8). "flci": shortest interval of fixed length around a linear
+    Estimator : Delta^SD(M) (Rambachan & Roth 2023). "flci": shortest interval of fixed length around a linear
         estimator (Armstrong & Kolesár 2020), only without a sign restriction and the default there; "c-lf" (default
         with one), "conditional", and "c-f" with an FLCI first stage: test inversion as in `relative_magnitudes`.
     Std. errors : as in `relative_magnitudes`; the FLCI needs no simulation.

@@ -1,4 +1,4 @@
-"""Fixed-length confidence intervals under smoothness (Armstrong & Kolesár 2020; Rambachan & Roth 2023, sec. 4.1)."""
+"""Fixed-length confidence intervals under smoothness (Armstrong & Kolesár 2020; Rambachan & Roth 2023)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the deviation from parallel trends may look like: polyhedra over event times (Rambachan & Roth 2023, sec. 2)."""
+"""What the deviation from parallel trends may look like: polyhedra over event times (Rambachan & Roth 2023)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def relative_pieces(
 
 
 def smooth_piece(path: EventPath, m: float, *, bias: Sign | None, monotone: Monotone | None) -> Piece:
-    """Delta^SD(M), eq. 8: slopes change by at most M a period; restrictions that touch event times after treatment."""
+    """Delta^SD(M): slopes change by at most M a period; restrictions that touch event times after treatment."""
     if (~path.post).sum() < 2:
         raise EstimationError("at least one pre-period besides the base", f"event times {path.times.tolist()}",
                               "estimate earlier event times: without them a trend cannot be extended")  # fmt: skip

@@ -70,7 +70,7 @@ class Inverter:
         self._rays = extreme_rays(np.delete(equations, pivot, axis=1))
 
     def invert(self, size: float, level: float, method: Method, first: FirstStage | None = None) -> ConfidenceSet:
-        """Union of the sets of the pieces at Mbar or M = `size` (Rambachan & Roth 2023, lemma 2.2)."""
+        """Union of the sets of the pieces at Mbar or M = `size` (Rambachan & Roth 2023)."""
         found = sorted(one for piece in self.pieces(size) for one in self._invert(piece, level, method, first))
         union: list[tuple[float, float]] = []
         for low, high in found:

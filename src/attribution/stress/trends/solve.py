@@ -104,7 +104,7 @@ def sizes(values: Sequence[float] | float, name: str) -> list[float]:
 def breakdown(solve: Solver, *, start: float, relative: bool) -> float:
     """Largest Mbar or M whose set excludes zero, by bisection: 0 if none does, inf if the set never reaches zero.
 
-    start : first size tried, doubled up to 4,096 times. relative : stop at half a per cent instead of 0.005.
+    start : first size tried, doubled until 4,096 times as large. relative : stop at half a per cent instead of 0.005.
     """
     if not solve(0.0).excludes_zero:
         return 0.0
