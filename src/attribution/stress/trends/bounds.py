@@ -91,8 +91,8 @@ def relative_magnitudes(
         times its largest move among `pre_periods`; at Mbar = 0 it stays where it was in the last period before
         treatment, whatever the base. Estimates jointly normal.
     Estimator : Delta^RM(Mbar) (Rambachan & Roth 2023; with bound="linear trend" Delta^SDRM, on changes of slope),
-        optionally with the sign or direction of the bias; test inversion by the conditional test of Andrews, Roth & Pakes (2023),
-        with a least-favourable first stage of a tenth of the size (c-lf) or without (conditional).
+        optionally with the sign or direction of the bias; test inversion by the conditional test of Andrews, Roth &
+        Pakes (2023), with a least-favourable first stage of a tenth of the size (c-lf) or without (conditional).
     Std. errors : full covariance of the event study. The critical value of the first stage is simulated: 40,000 draws
         (fewer, at least 4,000, beyond 25 vertices) of an own generator with a fixed seed.
     Edge cases : only effects from one base for all event times (universal, a fixed event time or a window; varying is
