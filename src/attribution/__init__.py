@@ -41,6 +41,7 @@ _WHERE = {
     ],
     "cohorts.reach": ["reach"],
     "stress.placebo": ["placebo_outcome", "pre_period"],
+    "stress.trends": ["Bounds", "relative_magnitudes", "smoothness"],
     "stress.refute": ["adjustment_set", "placebo_treatment", "random_common_cause"],
     "findings.grade": ["grade"],
     "findings.disclosure": ["protect", "protect_table", "protect_tables"],

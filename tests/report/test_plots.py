@@ -18,6 +18,7 @@ from attribution.errors import AttributionError
 from attribution.report import plots
 from attribution.report.plots.words import Unit, count, in_words, number, pretty
 from attribution.results import Balance, Design, Effects
+from attribution.stress.trends import Bounds
 
 
 def words(figure: Figure) -> list[str]:
@@ -150,6 +151,22 @@ def make_rates() -> pd.DataFrame:
     return frame.assign(conf_low=frame["rate"] - 0.02, conf_high=frame["rate"] + 0.02)
 
 
+def make_bounds(**changes) -> Bounds:
+    ends = {"with the dip": [(90, 150), (100, 140), (-20, 260), (-140, 380)],
+            "without the dip": [(90, 150), (90, 130), (60, 190), (-10, 270)]}  # fmt: skip
+    rows = [
+        {"pre_periods": name, "value": value, "conf_low": low, "conf_high": high, "estimate": point}
+        for name, pairs in ends.items()
+        for value, point, (low, high) in zip([np.nan, 0, 1, 2], [120.0, *[np.nan] * 3], pairs, strict=True)
+    ]
+    given = {
+        "estimand": "ATT by event time, average of event times 0 to 5", "unit": "EUR a quarter", "parameter": "Mbar",
+        "restriction": "relative magnitudes", "table": pd.DataFrame(rows),
+        "breakdowns": {"with the dip": 0.847, "without the dip": 1.91}, "spec": {"level": 0.95, "method": "c-lf"},
+    }  # fmt: skip
+    return Bounds(**{**given, **changes})
+
+
 def make_bracket() -> pd.DataFrame:
     return pd.DataFrame(
         {"label": ["Matched", "Symmetric", "Long base"], "estimate": [0.05, 0.06, 0.07], "conf_low": [0.01, 0.0, 0.02],
@@ -167,6 +184,7 @@ DRAWINGS: dict[str, Callable[[], tuple[Callable[..., Figure], object, dict]]] = 
     "flow": lambda: (plots.flow, make_flow(), {}),
     "reach": lambda: (plots.reach, make_reach(), {}),
     "rates": lambda: (plots.rates, make_rates(), {"landmark": 12}),
+    "honest_bounds": lambda: (plots.honest_bounds, make_bounds(), {}),
 }
 
 
@@ -381,3 +399,28 @@ def test_names_are_words():
     assert pretty("income_lag_2") == "Income, 2 periods before"
     assert pretty("odd_name") == "Odd name" and pretty("odd_name", {"odd_name": "Mine"}) == "Mine"
     assert in_words("income_lag_1 differs by 0.6 SD") == "income, 1 period before differs by 0.6 SD"
+
+
+def test_honest_bounds_say_where_they_reach_zero():
+    figure = plots.honest_bounds(make_bounds())
+    said(figure, "The effect outlasts trends that part 0.84 times as fast as before", "with the dip", "without the dip",
+         "breakdown 0.84", "breakdown 1.91", "usual interval", "95% sets, C-LF", "EUR a quarter")  # fmt: skip
+    lines = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert lines == [0.847, 1.91]
+
+
+def test_honest_bounds_say_what_they_cannot_draw():
+    one = make_bounds().table
+    one = one[one["pre_periods"] == "without the dip"].assign(pre_periods="as named")
+    one.loc[one["value"] == 1, ["conf_low", "conf_high"]] = np.nan
+    one.loc[one["value"] == 2, "conf_high"] = np.inf
+    for value, text in (
+        (0.0, "Zero cannot be excluded, even if trends part no further"), (0.0, "holds zero already at Mbar = 0"),
+        (np.inf, "The effect outlasts every departure from parallel trends tried"), (np.inf, "at no Mbar tried"),
+        (7.5, "beyond the drawing, at Mbar 7.50"), (7.5, "empty"),
+    ):  # fmt: skip
+        figure = plots.honest_bounds(make_bounds(table=one, breakdowns={"as named": value}))
+        said(figure, text)
+        inside(figure)
+    ticks = [line.get_marker() for line in figure.axes[0].lines]
+    assert "^" in ticks and "v" not in ticks  # one set has no upper end
