@@ -16,7 +16,7 @@ _WHERE = {
     "read.external": ["full_nsw_sample"],
     "outcomes.career": ["career_outcomes"],
     "outcomes.income": ["IncomeOutcome", "household_income", "log_outcome"],
-    "outcomes.poverty": ["PovertyLine", "poverty_line"],
+    "outcomes.poverty": ["PovertyLine", "given_line", "poverty_line"],
     "cohorts.cohorts": ["Cohort", "landmarks"],
     "cohorts.panel": ["Panel"],
     "design.match": ["match"],
@@ -35,7 +35,7 @@ _WHERE = {
     "findings.finding": ["Finding", "Findings", "read_findings"],
     "findings.bracket": ["bracket", "disagreement"],
     "findings.bridge": ["Bridge", "bridge"],
-    "findings.income": ["Income", "income_effects"],
+    "findings.income": ["Household", "Income", "household_effects", "income_effects"],
     "findings.comparison": [
         "Comparison", "compare", "compare_all", "compare_tiers", "match_options", "why_no_placement",
     ],

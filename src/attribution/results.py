@@ -110,6 +110,15 @@ class Effects(Result):
             estimand=estimand or self.estimand, unit=unit or self.unit, shares=None, share_scores=None,
         )  # fmt: skip
 
+    def rows(self, keep: np.ndarray, *, unit: str | None = None, estimand: str | None = None) -> Effects:
+        """Some of the estimates, by place or by a (k,) mask; without what `aggregate` needs of the others."""
+        return replace(
+            self, labels=self.labels.iloc[np.arange(len(self))[keep]].reset_index(drop=True),
+            estimate=self.estimate[keep], scores=self.scores[:, keep], n_treated=np.asarray(self.n_treated)[keep],
+            n_comparison=np.asarray(self.n_comparison)[keep], unit=unit or self.unit,
+            estimand=estimand or self.estimand, shares=None, share_scores=None,
+        )  # fmt: skip
+
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units, in the same order."""
         if "cells" in (self.spec.get("score_rows"), other.spec.get("score_rows")):

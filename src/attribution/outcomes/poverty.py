@@ -18,7 +18,8 @@ class PovertyLine(Result):
     """A line of poverty and the population it was drawn from.
 
     line, median : in the unit of the incomes. share : line / median. rate : weighted share strictly below the line.
-    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight.
+    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight. A line known from
+    elsewhere has no median, share or gini: `given_line`.
     """
 
     line: float
@@ -48,10 +49,10 @@ class PovertyLine(Result):
 
     def summary(self) -> str:
         missing = f"; {self.missing:,} without income left out" if self.missing else ""
-        return (
-            f"poverty line {f'{self.line:,.2f} {self.unit}'.strip()}: {self.share:.0%} of the weighted median "
-            f"{self.median:,.2f}; {self.rate:.2%} of {self.n:,} incomes lie below it; Gini {self.gini:.4f}{missing}"
-        )
+        drawn = "given" if np.isnan(self.share) else f"{self.share:.0%} of the weighted median {self.median:,.2f}"
+        gini = "" if np.isnan(self.gini) else f"; Gini {self.gini:.4f}"
+        line = f"{self.line:,.2f} {self.unit}".strip()
+        return f"poverty line {line}: {drawn}; {self.rate:.2%} of {self.n:,} incomes lie below it{gini}{missing}"
 
 
 def poverty_line(values: Any, weights: Any = None, *, share: float = 0.6) -> PovertyLine:
@@ -105,3 +106,13 @@ def gini(y: np.ndarray, w: np.ndarray) -> float:
     y, w = y[order], w[order]
     total = w.sum() * (w @ y)
     return float((2 * (w * y) @ np.cumsum(w) - w**2 @ y) / total - 1) if y[0] >= 0 and total > 0 else float("nan")
+
+
+def given_line(line: float, incomes: IncomeOutcome) -> PovertyLine:
+    """A line known from elsewhere (a national statistic), in the unit of these equivalised incomes."""
+    if not incomes.equivalised or not line > 0:
+        raise EstimationError("a line above 0 and equivalised income", f"{line} and {incomes.unit}",
+                              'use household_income(equivalise="oecd_modified")')  # fmt: skip
+    nan, known = float("nan"), incomes.values.notna()
+    return PovertyLine(line=float(line), median=nan, share=nan, gini=nan, n=int(known.sum()), missing=int((~known).sum()),
+                       rate=float((incomes.values[known] < line).mean()), unit=incomes.unit)  # fmt: skip
