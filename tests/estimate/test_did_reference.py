@@ -12,7 +12,8 @@ from conftest import ROOT
 from attribution.cohorts.panel import Panel
 from attribution.estimate.aggregate import aggregate
 from attribution.estimate.did import group_time_att
-from attribution.inference import sup_t
+from attribution.inference import sup_t, wald
+from attribution.stress.placebo import pre_period
 
 FOLDER = ROOT / "tests" / "reference" / "did"
 REFERENCE = json.loads((FOLDER / "mpdta_did.json").read_text())
@@ -80,6 +81,10 @@ def test_did(mpdta, name):
     gt = fit(mpdta, case["args"])
     assert gt.spec["units"] == case["n_units"]
     assert differences(ours(gt, case), theirs(case)) == []
+    before = (gt.labels["event_time"] < 0).to_numpy() & np.isfinite(gt.std_error)
+    assert wald(gt.estimate[before], gt.cov[np.ix_(before, before)])[0] == pytest.approx(case["pretest"]["W"], rel=1e-6)
+    if not gt.spec["anticipation"]:  # did also tests the anticipated periods, in which an effect is allowed: we do not
+        assert pre_period(gt).statistic == pytest.approx(case["pretest"]["W"], rel=1e-6)
     if "vcov_gt" in case:
         np.testing.assert_allclose(gt.cov, np.array(case["vcov_gt"]), rtol=1e-6, atol=1e-10)
 

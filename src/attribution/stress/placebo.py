@@ -64,35 +64,40 @@ def placebo_outcome(
     )  # fmt: skip
 
 
-def pre_period(effects: Effects, *, spread: float, margin_sd: float = 0.25, level: float = 0.95) -> Check:
-    """Effects of an event study before date zero, where the truth is zero.
+def pre_period(
+    effects: Effects, *, spread: float | None = None, margin_sd: float = 0.25, level: float = 0.95
+) -> Check:
+    """Joint test of the effects before date zero (and anticipation), where the truth is zero.
 
     Failed: a joint Wald test of all pre-period effects rejects at 1 - `level`. Passed: their average is shown to lie
-    within `margin_sd` standard deviations (two one-sided tests). Between the two: not answered.
+    within `margin_sd` standard deviations (two one-sided tests); never without `spread`, since not rejecting shows
+    nothing. Between the two: not answered.
+    Checked : reference/did (the pre-test of R did 2.5.1, on ATT(g, t)).
 
     Parameters
     ----------
-    effects : by event time, from one base period; rows with event_time < 0 and a standard error are used.
+    effects : ATT(g, t), or by event time from one base; rows before date zero with a standard error are used.
     spread : SD of the outcome among the treated in the base period, in the unit of the effects.
     """
     event_time = effects.labels["event_time"].to_numpy(dtype=float)
-    use = (event_time < 0) & np.isfinite(effects.std_error)
+    use = (event_time < -int(effects.spec.get("anticipation", 0))) & np.isfinite(effects.std_error)
     if not use.any():
         raise EstimationError(
             "at least one period before date zero besides the base", "none", "widen the window of [did] in study.toml"
         )
     statistic, df, p_value = wald(effects.estimate[use], effects.cov[np.ix_(use, use)])
     mean = effects.combine(use / use.sum())
-    estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * spread
+    estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
     passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level)
     text = (
         f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
         f"(standard error {_say(std_error)}); joint test p = {p_value:.2f} ({df} degrees of freedom): "
-        f"{_verdict(passed, margin_sd)}."
+        f"{_verdict(passed, margin_sd) if spread or passed is False else 'not different from zero, which shows nothing'}."
     )
     return Check(
         name="pre-period effects", question="Did the two groups move together before date zero?", statistic=statistic,
-        std_error=std_error, threshold=margin, passed=passed, text=text, table=effects.tidy(level)[use],
+        std_error=std_error, threshold=margin if spread else None, passed=passed, text=text,
+        table=effects.tidy(level)[use],
     )  # fmt: skip
 
 
