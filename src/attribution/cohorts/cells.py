@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
+from ..errors import DataError
 from .panel import Panel
 
 MOST_CELLS = 100_000
+MOST_MOMENTS = 150  # columns of z whose squares and products one query sums
 BLOCK = 65_536  # moment rows whose scores are in memory at once
 KEPT = 4_000_000  # numbers: longer score tables are kept as the root of their covariance
 
@@ -101,6 +102,8 @@ class Cells:
 
 def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None) -> Cells:
     """Cells of a panel without the cohorts treated in or before `after` (default: the first period)."""
+    if isinstance(covariates, str):
+        raise DataError("covariates as a list of names", "one text", f"write covariates=[{covariates!r}]")
     after = int(panel.periods[0]) if after is None else after
     strata = panel.strata
     kept = np.isnan(strata["c"]) | (strata["c"] > after)
@@ -146,11 +149,11 @@ def _few(panel: Panel, source: str, keys: list[str], width: int, n: int, covaria
     if covariates:
         found = panel.table.one(f"SELECT approx_count_distinct(hash({', '.join(keys)})) AS n FROM {source}")
         cells = max(cells, int(found["n"]))
-    return cells <= min(MOST_CELLS, n / (width + 2))
+    return cells <= min(MOST_CELLS, n / (width + 2)) and (width <= MOST_MOMENTS or panel.columns["cluster"] is not None)
 
 
 def _second_moments(panel: Panel, source: str, keys: list[str], z: list[str]):
-    """The group-by: (n, sums of z) and the Gram matrix of z in every cell; then moment rows r with sum r r' = sum z z'."""
+    """The group-by: (n, sums of z) and the Gram matrix of z by cell; then moment rows r with sum r r' = sum z z'."""
     d = len(z)
     pairs = [(i, j) for i in range(d) for j in range(i + 1)]
     sums = [f"sum({name}) AS s{i}" for i, name in enumerate(z)]
@@ -161,7 +164,9 @@ def _second_moments(panel: Panel, source: str, keys: list[str], z: list[str]):
     first = np.nan_to_num(np.column_stack([found.pop(f"s{i}").astype(float) for i in range(d)]))
     gram = np.empty((len(n), d, d))
     for i, j in pairs:
-        gram[:, i, j] = gram[:, j, i] = np.nan_to_num(found.pop(f"q{i}_{j}").astype(float))
+        gram[:, i, j] = gram[:, j, i] = found.pop(f"q{i}_{j}").astype(float)
+    gram[np.isnan(gram)] = 0  # no unit seen in both
+    _refuse_overflow(gram)
     mean = first / n[:, None]
     size, vectors = np.linalg.eigh(gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
     size = np.where(size > 1e-15 * np.trace(gram, axis1=1, axis2=2)[:, None], size, 0.0)
@@ -187,12 +192,20 @@ def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: b
     rows[:, 1] = found.pop("w") if "w" in z else rows[:, 0]
     for j, name in enumerate(panel.outcome_columns):
         rows[:, 2 + j] = found.pop(name)
-    np.nan_to_num(rows, copy=False)
+    rows[np.isnan(rows)] = 0  # not seen
+    _refuse_overflow(np.vdot(rows, rows))
     return found, rows, _ascending(found.pop("k")) if clustered else None
 
 
-def encode_covariates(panel: Panel, covariates: Sequence[str], found: Mapping[str, Any], n: np.ndarray):
-    """(C, p) standardised columns and their names: numbers as they are, categories as indicators without their first level.
+def _refuse_overflow(squares: Any) -> None:
+    if not np.isfinite(squares).all():
+        raise DataError("outcomes whose squares are numbers", "values above 1e150", "choose a larger unit")
+
+
+def encode_covariates(
+    panel: Panel, covariates: Sequence[str], found: Mapping[str, Any] | pd.DataFrame, n: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(C, p) standardised columns and their names: numbers as such, categories as indicators without their first level.
 
     found : values by covariate, one a cell. n : (C,) units of each cell.
     """
@@ -207,8 +220,6 @@ def encode_covariates(panel: Panel, covariates: Sequence[str], found: Mapping[st
         columns += [(codes == k).astype(float) for k in range(1, len(levels))]
         names += [f"{name}={level}" for level in levels[1:]]
     x = np.column_stack(columns) if columns else np.empty((len(n), 0))
-    if not np.isfinite(x).all():
-        raise DesignError("finite covariates", "infinite values", "correct them", count=int((~np.isfinite(x)).sum()))
     mean = n @ x / n.sum()
     spread = np.sqrt(n @ (x - mean) ** 2 / n.sum())
     return (x - mean) / np.where(spread > 0, spread, 1), tuple(names)
