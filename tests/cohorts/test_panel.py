@@ -97,7 +97,7 @@ def test_flaws_are_named(frame, flaw):
 @pytest.mark.parametrize(
     "column, values, words",
     [
-        ("weight", lambda f: -f["w"], "weights >= 0"),
+        ("weight", lambda f: -f["w"], "one weight >= 0 per unit"),
         ("weight", lambda f: f["w"] + f["t"], "one weight >= 0 per unit"),
         ("weight", lambda f: f["w"].where(f["unit"] > 2), "one weight >= 0 per unit"),
         ("cluster", lambda f: f["k"] + f["t"], "one cluster per unit"),

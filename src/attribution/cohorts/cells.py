@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
-from .moments import Moments, group_by, moment_rows
+from ..errors import DataError
+from .moments import Moments, group_by, moment_rows, refuse_overflow
 from .panel import Panel
 
 MOST_CELLS = 100_000
+MOST_MOMENTS = 150  # columns of z whose squares and products one query sums
 BLOCK = 65_536  # moment rows whose scores are in memory at once
 KEPT = 20_000_000  # numbers: longer score tables are kept as the root of their covariance
 
@@ -114,6 +115,8 @@ class Cells:
 
 def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None) -> Cells:
     """Cells of a panel without the cohorts treated in or before `after` (default: the first period)."""
+    if isinstance(covariates, str):
+        raise DataError("covariates as a list of names", "one text", f"write covariates=[{covariates!r}]")
     after = int(panel.periods[0]) if after is None else after
     cohort = panel.moments.keys["c"].astype(float)
     strata = panel.moments.where(np.isnan(cohort) | (cohort > after))
@@ -168,7 +171,8 @@ def _few(panel: Panel, source: str, keys: list[str], width: int, strata: Moments
     if covariates:
         found = panel.table.one(f"SELECT approx_count_distinct(hash({', '.join(keys)})) AS n FROM {source}")
         cells = max(cells, int(found["n"]))
-    return cells <= min(MOST_CELLS, strata.n.sum() / (width + 2))
+    most = min(MOST_CELLS, strata.n.sum() / (width + 2))
+    return cells <= most and (width <= MOST_MOMENTS or panel.columns["cluster"] is not None)
 
 
 def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: bool, few: bool):
@@ -183,12 +187,15 @@ def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: b
     rows[:, 1] = found.pop("w") if "w" in z else rows[:, 0]
     for j, name in enumerate(panel.outcome_columns):
         rows[:, 2 + j] = found.pop(name)
-    np.nan_to_num(rows, copy=False)
+    rows[np.isnan(rows)] = 0  # not seen
+    refuse_overflow(np.vdot(rows, rows))
     return found, rows, _ascending(found.pop("k")) if clustered else None
 
 
-def encode_covariates(panel: Panel, covariates: Sequence[str], found: Mapping[str, Any], n: np.ndarray):
-    """(C, p) standardised columns and their names: numbers as they are, categories as indicators without their first level.
+def encode_covariates(
+    panel: Panel, covariates: Sequence[str], found: Mapping[str, Any] | pd.DataFrame, n: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(C, p) standardised columns and their names: numbers as such, categories as indicators without their first level.
 
     found : values by covariate, one a cell. n : (C,) units of each cell.
     """
@@ -203,8 +210,6 @@ def encode_covariates(panel: Panel, covariates: Sequence[str], found: Mapping[st
         columns += [(codes == k).astype(float) for k in range(1, len(levels))]
         names += [f"{name}={level}" for level in levels[1:]]
     x = np.column_stack(columns) if columns else np.empty((len(n), 0))
-    if not np.isfinite(x).all():
-        raise DesignError("finite covariates", "infinite values", "correct them", count=int((~np.isfinite(x)).sum()))
     mean = n @ x / n.sum()
     spread = np.sqrt(n @ (x - mean) ** 2 / n.sum())
     return (x - mean) / np.where(spread > 0, spread, 1), tuple(names)

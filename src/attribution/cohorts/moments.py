@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from ..errors import DataError
 
 Fetch = Callable[[str], dict[str, np.ndarray]]
 
@@ -29,15 +32,15 @@ def group_by(fetch: Fetch, source: str, keys: Sequence[str], z: Sequence[str], *
     """One pass over `source`; a missing value counts as 0 in sums and products."""
     d = len(z)
     pairs = [(i, j) for i in range(d) for j in range(i + 1)] if squares else []
-    columns = [*keys, "count(*) AS n", *(f"sum({name}) AS s{i}" for i, name in enumerate(z))]
-    columns += [f"sum({z[i]} * {z[j]}) AS q{i}_{j}" for i, j in pairs]
+    columns = [*keys, "count(*) AS n", *(f"coalesce(sum({name}), 0) AS s{i}" for i, name in enumerate(z))]
+    columns += [f"coalesce(sum({z[i]} * {z[j]}), 0) AS q{i}_{j}" for i, j in pairs]
     found = fetch(f"SELECT {', '.join(columns)} FROM {source} GROUP BY ALL ORDER BY ALL")
     n = found.pop("n").astype(np.int64)
-    sums = np.nan_to_num(np.column_stack([found.pop(f"s{i}").astype(float) for i in range(d)]), posinf=np.inf, neginf=-np.inf)
+    sums = np.column_stack([found.pop(f"s{i}").astype(float) for i in range(d)])
     gram = np.empty((len(n), d, d)) if squares else None
     for i, j in pairs:
         assert gram is not None
-        gram[:, i, j] = gram[:, j, i] = np.nan_to_num(found.pop(f"q{i}_{j}").astype(float))
+        gram[:, i, j] = gram[:, j, i] = found.pop(f"q{i}_{j}").astype(float)
     return Moments(keys=found, n=n, sums=sums, gram=gram)
 
 
@@ -47,6 +50,7 @@ def moment_rows(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     The root of the centred second moment, and the mean.
     """
     assert moments.gram is not None
+    refuse_overflow(moments.gram)
     n, d = moments.n.astype(float), moments.sums.shape[1]
     mean = moments.sums / n[:, None]
     size, vectors = np.linalg.eigh(moments.gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
@@ -56,3 +60,9 @@ def moment_rows(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate([np.dstack([np.zeros((len(n), d, 1)), spread]), level[:, None]], axis=1)
     keep = np.column_stack([size > 0, np.ones(len(n), bool)])
     return rows[keep], np.nonzero(keep)[0]
+
+
+def refuse_overflow(squares: Any) -> None:
+    """Raise where squares are too large for a number."""
+    if not np.isfinite(squares).all():
+        raise DataError("outcomes whose squares are numbers", "values above 1e150", "choose a larger unit")

@@ -12,8 +12,9 @@ import pandas as pd
 from ..errors import DataError
 from ..results import Result
 from .moments import Moments, group_by
-from .unit_table import BITS, UnitTable
+from .unit_table import BITS, EXACT, UnitTable
 
+FAR = 1e4  # squared distance of the mean from the centre, in variances, beyond which digits are lost
 MOST_PRODUCTS = 40  # outcome columns: beyond, products are more numbers than units
 Outcome = str | Sequence[str] | Mapping[Any, Any]
 
@@ -29,14 +30,16 @@ class Panel(Result):
     cohort : first treated period of the unit, the same in all its rows; missing = never treated.
     outcome : number; missing values are counted and left out pair by pair. Several names are fitted jointly. A mapping
         {period: column} reads a wide table, one row a unit; {name: {period: column}} several outcomes of one.
-    weight : sampling weight >= 0, the same in all rows of a unit. cluster : column of independent groups.
+    weight : sampling weight >= 0, the same in all rows of a unit; units with weight 0 are left out and counted.
+    cluster : column of independent groups.
     risk_set : cohort for which a record is at risk (sequential trials): it is compared with that cohort only. The
         record of a unit treated later, risk_set < cohort, serves as not yet treated.
 
     Raises
     ------
-    DataError : missing column, duplicate unit-period, cohort or weight that changes within a unit, cohort coded 0 or
-        infinite, periods that are no integers, infinite outcome, empty table.
+    DataError : missing column, duplicate unit-period, cohort or weight that changes within a unit, cohort coded 0,
+        negative or infinite, periods that are no integers, outcomes that are infinite or all missing, fewer than two
+        units, a frame or file that cannot be read.
 
     Units treated in or before the first period have no period before treatment: they are dropped and counted.
     """
@@ -45,31 +48,45 @@ class Panel(Result):
         self, frame: Any, *, unit: str | None, cohort: str, outcome: Outcome, period: str | None = None,
         weight: str | None = None, cluster: str | None = None, risk_set: str | None = None,
     ) -> None:  # fmt: skip
+        parts = {"unit": unit, "period": period, "cohort": cohort, "weight": weight, "cluster": cluster,
+                 "risk_set": risk_set}  # fmt: skip
         wide = _wide(outcome) if isinstance(outcome, Mapping) else None
+        several = isinstance(outcome, Sequence) and not isinstance(outcome, str)
+        self.outcomes: tuple[Any, ...] = tuple(wide or (outcome if several else [outcome]))
+        _refuse_odd_names(parts, self.outcomes)
         if (period is None) == (wide is None):
             raise DataError("either a period column, or outcome = {period: column} of a wide table",
                             f"period={period!r} and outcome={outcome!r}", "name one of the two")  # fmt: skip
-        self.outcomes: tuple[str, ...] = (outcome,) if isinstance(outcome, str) else tuple(wide or outcome)
-        parts = {"unit": unit, "period": period, "cohort": cohort, "weight": weight, "cluster": cluster,
-                 "risk_set": risk_set}  # fmt: skip
         self.columns = {**parts, "outcome": ", ".join(self.outcomes)}
         self.table = UnitTable(frame, parts, self.outcomes, wide)
         self.periods = self.table.periods
         self.cross_section = self.table.kind == "cross-section"
         moments = self._moments()
-        always = moments.keys["c"].astype(float) <= self.periods[0]
-        if always.all():
-            raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
-        n = moments.n
-        values = (n @ self.pattern(moments.keys)).sum() / len(self.outcomes)
+        n, seen, c = moments.n, self.pattern(moments.keys), moments.keys["c"].astype(float)
+        empty = [name for name, some in zip(self.outcomes, self._by_outcome(n @ seen), strict=True) if not some.any()]
+        if empty:
+            raise DataError("outcomes", "missing values only", "check the column, and the join that filled it",
+                            column=self.columns["outcome"], count=len(empty), keys=empty)  # fmt: skip
+        values = (n @ seen).sum() / len(self.outcomes)
         places = n.sum() * (1 if self.cross_section else len(self.periods))
         rows = places if wide else self.table.rows
+        weightless = ~moments.keys["w"].astype(bool) if weight else np.zeros(len(n), bool)
+        always = c <= self.periods[0]
         self.counts = {
             "rows": self.table.rows, "units": int(n.sum()), "rows without outcome": round(rows - values),
             "unit-periods absent": round(places - rows),
-            "units treated in or before the first period, dropped": int(n[always].sum()),
+            "units treated in or before the first period, dropped": int(n[always & ~weightless].sum()),
         }  # fmt: skip
-        self.moments = moments.where(~always)
+        if weight:
+            self.counts["units of weight 0, left out"] = int(n[weightless].sum())
+        if weightless.all():
+            raise DataError("weights above 0", "none", "check the column", column=weight, count=int(n.sum()))
+        if always[~weightless].all():
+            raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
+        self.moments = moments.where(~always & ~weightless)
+        if self.moments.n.sum() < 2:
+            raise DataError("at least two units that are untreated at first", "one", "check the filter, and the column "
+                            "of unit keys", table="panel", column=unit)  # fmt: skip
 
     def _moments(self) -> Moments:
         """Cohorts by risk set and observed periods: sums of the outcomes less `centre`, and of their products.
@@ -79,10 +96,11 @@ class Panel(Result):
         """
         z, parts = self.outcome_columns, self.columns
         squares = parts["weight"] is None and parts["cluster"] is None and len(z) <= MOST_PRODUCTS
+        keys = [*self.keys(), *(["w > 0 AS w"] if parts["weight"] else [])]
         self.centre = self._near_means() if squares else np.zeros(len(z))
         for _ in range(2):
             paths = [f"{y} - {float(mean)!r}" for y, mean in zip(z, self.centre, strict=True)]
-            found = group_by(self.table.fetch, self.select(values=paths), self.keys(), z, squares=squares)
+            found = group_by(self.table.fetch, self.select(values=paths), keys, z, squares=squares)
             if not np.isfinite(found.sums).all():
                 self._refuse_infinite()
             count = np.maximum(found.n @ self.pattern(found.keys), 1)
@@ -90,7 +108,7 @@ class Panel(Result):
             if found.gram is None:
                 return found
             square = np.einsum("sii->i", found.gram) / count
-            if (off**2 <= 1e4 * (square - off**2)).all() or not off.any():
+            if (off**2 <= FAR * (square - off**2)).all() or not off.any():
                 return found
             self.centre = self.centre + off
         return found
@@ -117,16 +135,23 @@ class Panel(Result):
         """SQL names of the values of a unit: y0, y1, ... one a period and outcome."""
         return [f"y{j}" for j in range(len(self.outcomes) * len(self.periods))]
 
+    @property
+    def _letters(self) -> list[str]:
+        parts = {"r": "risk_set", "w": "weight", "k": "cluster"}
+        return ["c", *(letter for letter, part in parts.items() if self.columns[part])]
+
     def keys(self, covariates: Sequence[str] = ()) -> list[str]:
         """SQL names that make a cell: cohort, risk set, observed pattern, covariates."""
         patterns = range(-(-len(self.outcome_columns) // BITS))
         return ["c", *(["r"] if self.columns["risk_set"] else []), *(f"p{b}" for b in patterns),
                 *(f"x{j}" for j in range(len(covariates)))]  # fmt: skip
 
-    def select(self, covariates: Sequence[str] = (), values: Sequence[str] | None = None, after: int | None = None) -> str:
+    def select(
+        self, covariates: Sequence[str] = (), values: Sequence[str] | None = None, after: int | None = None
+    ) -> str:
         """SQL to read FROM: keys, weight, cluster and the given expressions of y0, y1, ... under the same names.
 
-        after : leave out cohorts treated in or before this period.
+        after : leave out cohorts treated in or before this period, and units of weight 0.
         """
         names, table = self.outcome_columns, self.table.sql(covariates)
         if self.cross_section:  # one value a row: the other periods are missing
@@ -134,15 +159,22 @@ class Panel(Result):
             spread = [f"CASE WHEN t = {t} THEN y{j} END AS z{j * len(at) + i}"
                       for j in range(len(self.outcomes)) for t, i in at.items()]  # fmt: skip
             plain = [f"z{j} AS {name}" for j, name in enumerate(names)]
-            table = f"(SELECT * EXCLUDE ({', '.join(f'y{j}' for j in range(len(self.outcomes)))}), {', '.join(spread)} FROM {table})"
+            raw = ", ".join(f"y{j}" for j in range(len(self.outcomes)))
+            table = f"(SELECT * EXCLUDE ({raw}), {', '.join(spread)} FROM {table})"
             table = f"(SELECT *, {', '.join(plain)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
-        columns = ["c", *(x for x, part in (("r", "risk_set"), ("w", "weight"), ("k", "cluster")) if self.columns[part])]
-        columns += [f"({sql}) AS p{b}" for b, sql in enumerate(bits)] + [f"x{j}" for j in range(len(covariates))]
-        columns += names if values is None else [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
-        where = "" if after is None else f" WHERE c IS NULL OR c > {after}"
-        return f"(SELECT {', '.join(columns)} FROM {table}{where})"
+        columns = [*self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
+        columns += [f"x{j}" for j in range(len(covariates))]
+        columns += [f"{value} AS {name}" for value, name in zip(values or names, names, strict=True)]
+        return f"(SELECT {', '.join(columns)} FROM {table}{'' if after is None else self._where(after)})"
+
+    def _where(self, after: int) -> str:
+        return f" WHERE (c IS NULL OR c > {after})" + (" AND w > 0" if self.columns["weight"] else "")
+
+    def _by_outcome(self, values: np.ndarray) -> np.ndarray:
+        """(J, T) from (J * T,)."""
+        return values.reshape(len(self.outcomes), -1)
 
     def pattern(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         """(S, J * T) bool: the observed periods that the pattern columns p0, p1, ... of a query stand for."""
@@ -155,8 +187,10 @@ class Panel(Result):
 
     def _refuse_infinite(self) -> None:
         names = [f"y{j}" for j in range(len(self.outcomes) if self.cross_section else len(self.outcome_columns))]
-        count = self.table.one(f"SELECT {' + '.join(f'count(*) FILTER (WHERE isinf({y}))' for y in names)} AS n FROM units")
-        keys = self.table.fetch(f"SELECT u FROM units WHERE {' OR '.join(f'isinf({y})' for y in names)} ORDER BY u LIMIT 5")
+        each = " + ".join(f"count(*) FILTER (WHERE isinf({y}))" for y in names)
+        any_of = " OR ".join(f"isinf({y})" for y in names)
+        count = self.table.one(f"SELECT {each} AS n FROM units")
+        keys = self.table.fetch(f"SELECT u FROM units WHERE {any_of} ORDER BY u LIMIT 5")
         raise DataError("finite outcomes", "infinite values", "correct them, or set them missing",
                         column=self.columns["outcome"], count=int(count["n"]),
                         keys=keys["u"].tolist() if self.columns["unit"] else ())  # fmt: skip
@@ -165,12 +199,11 @@ class Panel(Result):
 
     @cached_property
     def _units(self) -> dict[str, np.ndarray]:
-        """Arrays by unit, in the order of their keys; units treated from the first period are left out."""
+        """Arrays by unit, in the order of their keys, without those treated from the first period or of weight 0."""
         names = [f"y{j}" for j in range(len(self.outcomes))] if self.cross_section else self.outcome_columns
-        letters = ["u", "c", *(x for x, part in (("r", "risk_set"), ("w", "weight"), ("k", "cluster")) if self.columns[part])]
         extra = ["t"] if self.cross_section else []
-        found = self.table.fetch(f"SELECT {', '.join([*letters, *extra, *names])} FROM units "
-                                 f"WHERE c IS NULL OR c > {int(self.periods[0])} ORDER BY u")  # fmt: skip
+        found = self.table.fetch(f"SELECT {', '.join(['u', *self._letters, *extra, *names])} FROM units "
+                                 f"{self._where(int(self.periods[0]))} ORDER BY u")  # fmt: skip
         y = np.column_stack([found.pop(name).astype(float) for name in names])
         if self.cross_section:
             here = found.pop("t")[:, None] == self.periods
@@ -223,7 +256,7 @@ class Panel(Result):
         if not names:
             return pd.DataFrame(index=range(len(self.units)))
         found = self.table.fetch(f"SELECT {', '.join(f'x{j}' for j in range(len(names)))} FROM {self.table.sql(names)} "
-                                 f"WHERE c IS NULL OR c > {int(self.periods[0])} ORDER BY u")  # fmt: skip
+                                 f"{self._where(int(self.periods[0]))} ORDER BY u")  # fmt: skip
         return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})
 
     def tidy(self) -> pd.DataFrame:
@@ -231,7 +264,8 @@ class Panel(Result):
         c, n = self.strata["c"], self.strata["n"]
         sizes = n.groupby(c, dropna=False).sum()
         counts = {**self.counts, "units used": int(n.sum()), "of these never treated": int(n[c.isna()].sum()),
-                  "of these treated after the last period (not yet treated throughout)": int(n[c > self.periods[-1]].sum()),
+                  "of these treated after the last period (not yet treated throughout)":
+                  int(n[c > self.periods[-1]].sum()),
                   "periods": len(self.periods), "gaps between periods": int((np.diff(self.periods) > 1).sum()),
                   "cohorts": len(self.cohorts), "cohorts of one unit": int((sizes == 1).sum())}  # fmt: skip
         return pd.DataFrame({"what": list(counts), "count": list(counts.values())})
@@ -247,13 +281,31 @@ def _wide(outcome: Mapping[Any, Any]) -> dict[str, dict[int, str]]:
         named = {str(name): dict(each) for name, each in outcome.items()}
     else:
         named = {_common([str(column) for column in outcome.values()]): dict(outcome)}
-    bad = [t for each in named.values() for t in each if isinstance(t, bool) or not isinstance(t, (int, np.integer))]
-    if bad or not named:
-        raise DataError("periods as integers", f"{bad[:1] or 'no'} outcome columns", "write outcome = {period: column}",
+    if not named or not all(named.values()):
+        raise DataError("a column for each period", "no outcome columns", "write outcome = {period: column}")
+    bad = [t for each in named.values() for t in each
+           if isinstance(t, bool) or not isinstance(t, (int, np.integer)) or abs(int(t)) > EXACT]  # fmt: skip
+    if bad:
+        raise DataError("periods as integers", "other values", "write outcome = {period: column}",
                         count=len(bad), keys=bad)  # fmt: skip
     if len({frozenset(each) for each in named.values()}) > 1:
         raise DataError("the same periods for every outcome", "periods that differ", "name a column for each period")
+    columns = [str(column) for each in named.values() for column in each.values()]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise DataError("a column of its own for each period and outcome", "columns named twice", "correct the names",
+                        count=len(twice), keys=twice)  # fmt: skip
     return {name: {int(t): str(each[t]) for t in sorted(each)} for name, each in named.items()}
+
+
+def _refuse_odd_names(parts: Mapping[str, Any], outcomes: Sequence[Any]) -> None:
+    odd = [f"{part}={name!r}" for part, name in parts.items() if not isinstance(name, (str, type(None)))]
+    odd += [f"outcome={name!r}" for name in outcomes if not isinstance(name, str)]
+    if parts["cohort"] is None:
+        odd.append("cohort=None")
+    if odd or not outcomes or len(set(outcomes)) < len(outcomes):
+        raise DataError("names of columns, each outcome once", ", ".join(odd) or f"outcome={outcomes!r}",
+                        "name columns of the frame by text")  # fmt: skip
 
 
 def _common(columns: list[str]) -> str:

@@ -15,6 +15,8 @@ from ..errors import DataError
 from .source import Source, quoted
 
 BITS = 60  # periods that one integer of a pattern holds
+MOST_PERIODS = 1_000
+EXACT = 2**53  # the largest whole number up to which a double tells all whole numbers apart
 LETTERS = {"c": "cohort", "w": "weight", "k": "cluster", "r": "risk_set"}
 PROMISES = {  # what must be the same in all rows of a unit, and what to do when it is not
     "c": ("one cohort per unit (treatment that starts stays)", "keep the first treated period in all rows of the unit"),
@@ -22,11 +24,13 @@ PROMISES = {  # what must be the same in all rows of a unit, and what to do when
     "k": ("one cluster per unit", "use the cluster before treatment"),
     "r": ("one risk set per unit", "make it constant within the unit"),
 }
-KNOWN = {  # what must be known for every unit
-    "w": ("one weight >= 0 per unit", "missing or infinite values", "fill them or drop the units"),
-    "k": ("a cluster for every unit", "missing clusters", "fill them or drop the units"),
-    "r": ("one risk set per unit", "missing or infinite values", "fill them or drop the units"),
-}
+FLAWS = {  # what no unit may have: SQL, what is required, what was found, and what to do
+    "w": ("w IS NULL OR NOT (w = 0 OR w BETWEEN 1e-100 AND 1e100)", "one weight >= 0 per unit, 1e-100 to 1e100",
+          "missing, negative, infinite or extreme weights", "correct or fill them, or drop the units"),
+    "k": ("k IS NULL", "a cluster for every unit", "missing clusters", "fill them or drop the units"),
+    "r": ("r IS NULL OR isinf(r) OR r <> round(r)", "one risk set per unit: a cohort",
+          "missing, infinite or fractional values", "fill or correct them, or drop the units"),
+}  # fmt: skip
 
 
 class UnitTable:
@@ -49,7 +53,7 @@ class UnitTable:
         if not self.rows:
             raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
         self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods(found)
-        self._refuse_cohorts(found["c"].astype(float))
+        self._refuse_cohorts(found["c"].astype(float), found["n"])
         self.kind = "wide" if wide else "long" if columns["unit"] else "cross-section"
         if self.kind == "long":
             self._turn_wide()
@@ -62,7 +66,7 @@ class UnitTable:
     def _part(self, part: str) -> str:
         name = self.columns[part]
         assert name is not None
-        return quoted(name) if part in ("unit", "cluster") else self._source.number(name)
+        return self._source.key(name) if part in ("unit", "cluster") else self._source.number(name)
 
     def _head(self) -> list[str]:
         unit = self._part("unit") if self.columns["unit"] else "row_number() OVER ()"
@@ -70,23 +74,30 @@ class UnitTable:
 
     def _read_periods(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
         t = found["t"].astype(float)
-        bad = ~np.isfinite(t) | (t != np.round(t))
+        bad = ~(np.abs(t) <= EXACT) | (t != np.round(t))
         if bad.any():
             raise DataError("periods as integers, none missing", "other values",
                             "number the periods (year * 4 + quarter - 1)", column=self.columns["period"],
                             count=int(found["n"][bad].sum()), keys=np.unique(t[bad]).tolist())  # fmt: skip
-        return np.unique(t).astype(np.int64)
+        periods = np.unique(t).astype(np.int64)
+        if len(periods) > MOST_PERIODS:
+            raise DataError(f"at most {MOST_PERIODS:,} periods", "more", "number months or quarters, not seconds",
+                            column=self.columns["period"], count=len(periods), keys=periods.tolist())  # fmt: skip
+        return periods
 
-    def _refuse_cohorts(self, c: np.ndarray) -> None:
-        coded = (c == 0) | np.isinf(c)
+    def _refuse_cohorts(self, c: np.ndarray, n: np.ndarray) -> None:
+        """n : (len(c),) rows of each cohort."""
+        column = self.columns["cohort"]
+        coded = (c == 0) | np.isinf(c) | ((c < 0) & (self.periods[0] > 0))
         if coded.any():
-            raise DataError("the first treated period, or missing for the never treated", "codes 0 or infinite",
-                            "never treated = missing: replace the code", column=self.columns["cohort"],
-                            count=len(np.unique(c[coded])), keys=np.unique(c[coded]).tolist())  # fmt: skip
-        known = c[np.isfinite(c)]
-        if (known != np.round(known)).any():
-            raise DataError("cohorts as integer periods", "fractions", "number them like the periods",
-                            column=self.columns["cohort"])  # fmt: skip
+            raise DataError("the first treated period, or missing for the never treated",
+                            "codes 0, negative or infinite", "never treated = missing: replace the code (and number "
+                            "true periods from 1)", column=column, count=int(n[coded].sum()),
+                            keys=np.unique(c[coded]).tolist())  # fmt: skip
+        part = np.isfinite(c) & (c != np.round(c))
+        if part.any():
+            raise DataError("cohorts as integer periods", "fractions", "number them like the periods", column=column,
+                            count=int(n[part].sum()), keys=np.unique(c[part]).tolist())  # fmt: skip
 
     def _view(self) -> None:
         """A wide file, or one observation a row: a view with other names."""
@@ -99,9 +110,12 @@ class UnitTable:
         """A long table: one pass that turns it and flags the units whose rows contradict each other."""
         rows = [*self._head(), f"CAST({self._part('period')} AS BIGINT) AS t",
                 *(f"{value} AS v{j}" for j, value in enumerate(self._values))]  # fmt: skip
-        low, high = int(self.periods[0]), int(self.periods[-1])
+        starts = [int(self.periods[0])]  # of windows in which a bit stands for a period; none where no period is
+        for t in self.periods.tolist():
+            if t >= starts[-1] + BITS:
+                starts.append(t)
         seen = [f"coalesce(bit_count(bit_or(CASE WHEN t BETWEEN {b} AND {b + BITS - 1} "
-                f"THEN 1::BIGINT << CAST(t - {b} AS INTEGER) END)), 0)" for b in range(low, high + 1, BITS)]  # fmt: skip
+                f"THEN 1::BIGINT << CAST(t - {b} AS INTEGER) END)), 0)::INTEGER" for b in starts]  # fmt: skip
         columns = [f"min({x}) AS {x}, {_differs(x)} AS {x}_differs" for x in self._letters]
         columns += [f"max(v{j}) FILTER (WHERE t = {t}) AS y{j * len(self.periods) + i}"
                     for j in range(len(self._values)) for i, t in enumerate(self.periods.tolist())]  # fmt: skip
@@ -119,7 +133,8 @@ class UnitTable:
                  for name in covariates]  # fmt: skip
         columns = [f"{x} AS x{j}" for j, x in enumerate(asked)]
         if self.kind != "long":
-            self._source.run(f"CREATE OR REPLACE VIEW units_x AS SELECT {', '.join([*self._selected, *columns])} FROM source")
+            both = ", ".join([*self._selected, *columns])
+            self._source.run(f"CREATE OR REPLACE VIEW units_x AS SELECT {both} FROM source")
             self._refuse_missing("units_x", covariates)
             return "units_x"
         unit = f"{self._part('unit')} AS xu"
@@ -152,12 +167,10 @@ class UnitTable:
                 self._refuse(f"{letter}_differs", required, "units where it changes", mend, part=LETTERS[letter])
         elif self.columns["unit"]:
             self._refuse_repeated_units()
-        for letter, (required, found, mend) in KNOWN.items():
-            if letter in self._letters:
-                unknown = f"{letter} IS NULL" + ("" if letter == "k" else f" OR isinf({letter})")
-                self._refuse(unknown, required, found, mend, part=LETTERS[letter])
-        if "w" in self._letters:
-            self._refuse("w < 0", "weights >= 0", "negative weights", "correct or drop them", part="weight")
+        for letter in self._letters:
+            if letter in FLAWS:
+                where, required, found, mend = FLAWS[letter]
+                self._refuse(where, required, found, mend, part=LETTERS[letter])
         if "r" in self._letters:
             self._refuse("r > c", "records at risk before they are treated", "a risk set later than the cohort",
                          "give treated records risk_set = cohort", part="risk_set")  # fmt: skip
@@ -167,17 +180,18 @@ class UnitTable:
         table: str = "units", key: str = "u", count: int | None = None,
     ) -> None:  # fmt: skip
         """Raise when a unit is WHERE it should not be, naming the first of them."""
-        keys = self.fetch(f"SELECT {key} AS u FROM {table} WHERE {where} ORDER BY ALL LIMIT 5")["u"]
+        keys = self.fetch(f"SELECT DISTINCT {key} AS u FROM {table} WHERE {where} ORDER BY ALL LIMIT 5")["u"]
         if len(keys):
             if count is None:
-                count = int(self.one(f"SELECT count(*) AS n FROM {table} WHERE {where}")["n"])
+                count = int(self.one(f"SELECT count(DISTINCT {key}) AS n FROM {table} WHERE {where}")["n"])
             shown = keys.tolist() if self.columns["unit"] else ()
             raise DataError(required, found, mend, column=column or self.columns[part], count=count, keys=shown)
 
     def _refuse_missing(self, table: str, covariates: Sequence[str], key: str = "u") -> None:
         for j, name in enumerate(covariates):
-            self._refuse(f"x{j} IS NULL", "covariates known for every unit", "missing values",
-                         "impute them, or drop these units and say so", column=name, table=table, key=key)  # fmt: skip
+            flaw = f"x{j} IS NULL" + (f" OR abs(x{j}) > 1e100" if self.is_number(name) else "")
+            self._refuse(flaw, "covariates known for every unit, and finite", "missing or infinite values",
+                         "impute or correct them, or drop these units and say so", column=name, table=table, key=key)  # fmt: skip
 
     def _refuse_duplicates(self) -> None:
         if not self.one("SELECT count(*) FILTER (WHERE twice) AS n FROM units")["n"]:
@@ -191,6 +205,7 @@ class UnitTable:
         """In a wide table each key stands once; whole numbers close together are counted in a bitmap."""
         u = self.fetch(f"SELECT {self._part('unit')} AS u FROM source")["u"]
         if u.dtype.kind in "iu" and int(u.max()) - int(u.min()) < 64 * len(u):
+            u = u if u.dtype.kind == "u" else u.astype(np.int64)  # differences of small types overflow
             seen = np.zeros(int(u.max()) - int(u.min()) + 1, dtype=bool)
             seen[u - u.min()] = True
             once = int(seen.sum()) == self.rows
@@ -198,8 +213,9 @@ class UnitTable:
             del u
             once = self.one("SELECT count(DISTINCT u) AS n FROM units")["n"] == self.rows
         if not once:
-            self._refuse("u IN (SELECT u FROM units GROUP BY u HAVING count(*) > 1)", "one row per unit in a wide table",
-                         "units that stand in several rows", "aggregate or drop the extra rows", part="unit")  # fmt: skip
+            several = "u IN (SELECT u FROM units GROUP BY u HAVING count(*) > 1)"
+            self._refuse(several, "one row per unit in a wide table", "units that stand in several rows",
+                         "aggregate or drop the extra rows", part="unit")  # fmt: skip
 
 
 def _differs(x: str) -> str:
