@@ -28,7 +28,7 @@ PROCESSES = {
     "shock that stays": {"rho": 1.0, "fixed": 0.0},
     "no dip": {"rho": 0.4, "income": 0.0, "fixed": -0.8},
     "dynamic assignment": {"rho": 0.75, "waves": 4},
-    "trend": {"rho": 0.4, "income": -0.3, "fixed": 0.0, "trend": -1.0, "spread": 60.0},
+    "trend": {"rho": 0.4, "income": -0.3, "fixed": 0.0, "trend": -1.5, "spread": 75.0},
     "weak trend": {"rho": 0.4, "income": -0.3, "fixed": 0.0, "trend": -1.0, "spread": 20.0},
     "transitory dip, no effect": {"rho": 0.4, "effect": 0.0},
 }  # what sets a process apart from: income -1 per 1,000 EUR, fixed +0.4 per SD, trend 0, spread of trends 10 EUR, 1 wave

@@ -12,19 +12,21 @@ import pandas as pd
 from scipy import stats
 
 from ..cohorts.panel import Panel
-from ..cohorts.sequential import Later, delays, moved, risk_sets
+from ..cohorts.sequential import SPAN, Later, delays, moved, risk_sets
 from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.did import group_time_att
 from ..estimate.kernels import Method
 from ..estimate.symmetric import at_horizon, by_unit, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
-from ..stress.dip import dip_check, drift, drift_check, ordered, refuse_dip, spread
+from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
+from ..study import Study
+from .comparison import Comparison
 from .grade import Grade, grade
 
 Name = Literal["long base", "symmetric, given the dip", "symmetric, less the trend"]
 OTHERS = ("last period before the start", "symmetric", "symmetric, less the trend", "history")
-BEYOND_DOUBT = 0.99  # level at which a drift is taken off; the doubtful ones only withhold the conclusion
+BEYOND_DOUBT = 0.999  # level at which a drift is taken off; the doubtful ones only withhold the conclusion
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -69,7 +71,7 @@ def recommended_did(
         2. otherwise symmetric, given the dip: base mirrored around the dip window, the outcomes in that window held
            equal. Right if selection looked at these outcomes (whatever the process), or if outcomes revert in time
            (whatever else selection looked at).
-        3. the same, less the trend, where the drift before the dip is beyond doubt (p < 0.01).
+        3. the same, less the trend, where the drift before the dip is beyond doubt (p < 0.001) and read clear of the dip's tail.
         Grade, from the drift before the dip: cannot conclude, where it differs from zero (at `level`; that a trend would
         have gone on in a straight line cannot be seen); weak, where it was not shown to be small; moderate, where it
         was. The last period before the start is never chosen.
@@ -103,17 +105,20 @@ def recommended_did(
                  far="history" in others)  # fmt: skip
     dip_found = dip_check(plan.plain, plan.dip_seen, base, plan.sd, margin_sd, level)
     span = {"long base": plan.farthest - (base[0] + base[1]) / 2, "symmetric, given the dip": plan.mirror}
-    level_drift = drift_check(plan.plain, before, span["long base"], plan.sd, margin_sd, level)
+    level_drift = drift_check(plan.plain, before, span["long base"], plan.fade, plan.gap, plan.sd,
+                              margin_sd, level)  # fmt: skip
     chosen: Name
     if dip_found.passed and level_drift.passed is not False:
         chosen, drifted, why = "long base", level_drift, "no dip before selection, and no drift"
     else:
-        given = drift_check(plan.given, before, span["symmetric, given the dip"], plan.sd, margin_sd, level)
+        given = drift_check(plan.given, before, span["symmetric, given the dip"], plan.fade, plan.gap, plan.sd,
+                            margin_sd, level)  # fmt: skip
         shown = "there is a dip before selection" if dip_found.passed is False else "a dip is not shown to be absent"
         if dip_found.passed:
             shown = "no dip before selection, but a drift"
         chosen, drifted, why = "symmetric, given the dip", given, shown
-        if abs(given.statistic) > stats.norm.ppf(0.5 + BEYOND_DOUBT / 2) * float(given.std_error or 0):
+        clear = len(faded(before, plan.fade, plan.gap)) >= 4
+        if clear and abs(given.statistic) > stats.norm.ppf(0.5 + BEYOND_DOUBT / 2) * float(given.std_error or 0):
             chosen, why = "symmetric, less the trend", f"{shown}, and a drift beyond doubt, taken off"
     wanted = list(dict.fromkeys([chosen, "long base", "symmetric, given the dip", *others]))
     candidates, why_not = {}, {}
@@ -127,8 +132,9 @@ def recommended_did(
     effects = candidates[chosen]
     notes = tuple(filter(None, [*effects.notes, warning, f"Chosen before any outcome after the start: {why}."]))
     effects = replace(effects, notes=notes, spec={**effects.spec, "recommended": chosen})
-    return Recommended(estimator=chosen, effects=effects, reason=f"{why}.", checks=(dip_found, drifted),
-                       grade=grade((drifted,)), candidates=candidates, why_not=why_not)  # fmt: skip
+    graded = Grade(level="moderate", reasons=(drifted.text,)) if drifted.passed else grade((drifted,))
+    return Recommended(estimator=chosen, effects=effects, reason=f"{why}.", checks=(dip_found, drifted), grade=graded,
+                       candidates=candidates, why_not=why_not)  # fmt: skip
 
 
 class _Plan:
@@ -148,6 +154,8 @@ class _Plan:
         self.options: dict[str, Any] = {"comparison": "never_treated", "method": method, "unit": unit}
         self.axis = {d: sum(moved((dip[0], dip[1]), d)) / 2 for d in self.waits}
         self.sd = spread(self.panel, base)
+        self.gap = dip[0] - before[1]
+        self.fade = persistence(self.panel, (before[0], dip[0] - 1))
         self.farthest = max(self.waits) + max(horizons)
         self.mirror = max(2 * (d + max(horizons) - self.axis[d]) for d in self.waits)
         self.dip_seen = dip[0], min(dip[1], min(self.waits) - 1)  # where nobody has started
@@ -170,7 +178,7 @@ class _Plan:
         if name == "symmetric":
             effect = self.symmetric(self.covariates, 0.0)
         elif name == "symmetric, given the dip":
-            effect = self.symmetric(self.given_names, self.axis)
+            effect = self.symmetric_given
         elif name == "symmetric, less the trend":
             effect = self.less_the_trend()
         elif name in ("long base", "history", "last period before the start"):
@@ -183,11 +191,16 @@ class _Plan:
         return symmetric_did(self.panel, delay="delay", horizons=self.horizons, axis=axis, covariates=covariates,
                              **self.options)  # fmt: skip
 
+    @cached_property
+    def symmetric_given(self) -> Effects:
+        """Base mirrored around the dip window, the outcomes in it held equal."""
+        return self.symmetric(self.given_names, self.axis)
+
     def less_the_trend(self) -> Effects:
         """The symmetric estimate less the drift before the dip, carried over the distance from base to outcome."""
-        effect = self.symmetric(self.given_names, self.axis)
+        effect = self.symmetric_given
         distance = [np.mean([2 * (d + h - self.axis[d]) for d in self.waits]) for h in self.horizons]
-        drifts = side_by_side([drift(self.given, self.before, span) for span in distance])
+        drifts = side_by_side([drift(self.given, self.before, span, self.fade, self.gap) for span in distance])
         return replace(effect, estimate=effect.estimate - drifts.estimate, scores=effect.scores - drifts.scores)
 
     def by_start(self, name: str) -> Effects:
@@ -217,3 +230,46 @@ def _with_average(effect: Effects, horizons: list[int], name: str) -> Effects:
         weights = np.vstack([weights, np.full(k, 1 / k)])
         labels.loc[k] = ["average", np.nan]
     return effect.combine(weights, labels=labels, estimand=f"ATT by periods since the start ({name})")
+
+
+def recommended_income(
+    study: Study, one: Comparison, *, dip: Sequence[int], base: Sequence[int], before: Sequence[int],
+    horizons: Sequence[int], covariates: bool = True, **options: Any,
+) -> Recommended:  # fmt: skip
+    """Household income of starters, by an estimator chosen on the quarters before they applied: ATT(h).
+
+    The records of the comparison (starters who have a partner, and everyone not yet started at the same landmark) on
+    the clock of the application: cohorts are application periods, the delay is what lay between it and the landmark,
+    and a record meets only those of the same period and delay. Estimand: "start now rather than not yet".
+
+    Parameters
+    ----------
+    dip, base, before : event times since the application; horizons : periods since the start; see `recommended_did`.
+    covariates : hold the covariates of [did] equal, or none. options : of `recommended_did` (margin_sd, level, others).
+    """
+    names = [name for name in study.did.covariates if covariates]
+    panel = application_panel(one, names, (min(base[0], before[0], dip[0] - 1 - max(horizons)), max(horizons)))
+    names = [name for name in names if len(pd.unique(panel.covariates([name])[name])) > 1]
+    unit = study.outcomes["income"].unit
+    return recommended_did(panel, delay="delay", dip=dip, base=base, before=before, horizons=horizons, later="stay",
+                           covariates=names, unit=unit, **options)  # fmt: skip
+
+
+def application_panel(one: Comparison, covariates: Sequence[str], window: tuple[int, int]) -> Panel:
+    """Income of the covered records on the clock of the application: cohort, risk set, `delay`.
+
+    window : first event time since the application, last since the start.
+    """
+    units = one.covered.units
+    if "application_quarter" not in units:
+        raise EstimationError("the period of the application", "a comparison without one", "use a landmark design")
+    wait = (units["zero_period"] - units["application_quarter"]).to_numpy()
+    frame = one.covered.panel(["income"], window=(window[0] - int(wait.max()), window[1]),
+                              covariates=[*covariates, "application_quarter"])  # fmt: skip
+    frame["delay"] = frame["risk_set"] - frame["application_quarter"]
+    # a person meets those of the same application quarter *and* delay: each delay gets a calendar of its own
+    frame["applied"] = frame["application_quarter"] + frame["delay"] * SPAN
+    frame["when"] = frame["period"] + frame["delay"] * SPAN
+    frame["cohort_applied"] = np.where(frame["treated"] == 1, frame["applied"], np.nan)
+    return Panel(frame, unit="unit", period="when", cohort="cohort_applied", outcome="income", cluster="person",
+                 risk_set="applied")  # fmt: skip

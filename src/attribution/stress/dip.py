@@ -22,6 +22,7 @@ NAIVE = (
     "The base is the last period before treatment: where people select on a dip, the rebound counts as effect; "
     "see at.dip_test."
 )
+TAIL = 0.25  # share of a dip that may be left where a trend is read
 Window = tuple[int, int]
 
 
@@ -153,13 +154,14 @@ def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: 
                  table=events.tidy(level))  # fmt: skip
 
 
-def drift_check(events: Effects, before: Window, span: float, sd: float, margin_sd: float, level: float) -> Check:
+def drift_check(
+    events: Effects, before: Window, span: float, fade: float, gap: int, sd: float, margin_sd: float, level: float
+) -> Check:  # fmt: skip
     """Do the groups drift apart before the dip, and how far would that carry over `span` periods?
 
-    The least-squares slope of the effects at the event times `before`, times span: a linear combination with its
-    standard error. Failed: zero is excluded. Passed: shown to be within `margin_sd` SD. Otherwise neither.
+    `drift` with its standard error. Failed: zero is excluded. Passed: shown to be within `margin_sd` SD. Else neither.
     """
-    effect = drift(events, before, span)
+    effect = drift(events, before, span, fade, gap)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
     verdict = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
@@ -172,12 +174,69 @@ def drift_check(events: Effects, before: Window, span: float, sd: float, margin_
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text)  # fmt: skip
 
 
-def drift(events: Effects, before: Window, span: float) -> Effects:
-    """Slope of the event-time effects within `before`, times `span`."""
+def drift(events: Effects, before: Window, span: float, fade: float = 0.0, gap: int = 1) -> Effects:
+    """Slope of the event-time effects within `before`, times `span`; the tail of a dip is not taken for a trend.
+
+    A dip that loses 1 - fade of itself each period comes in as fade ** (periods to the dip), a stationary first-order
+    autoregression looked at backwards. The slope is read where less than a quarter of it is left; where that leaves
+    fewer than four periods, from all of them with that shape beside it.
+
+    Parameters
+    ----------
+    before : (first, last) event time. gap : periods from its last to the dip. fade : see `persistence`.
+    """
     times = np.arange(before[0], before[1] + 1)
-    centred = times - times.mean()
-    slope = centred / (centred**2).sum()
+    tail, clear = fade ** (times[-1] + gap - times).astype(float), faded(before, fade, gap)
+    shape = [np.ones(len(times)), times.astype(float), tail]
+    if len(clear) >= 4:
+        times, shape = clear, [np.ones(len(clear)), clear.astype(float)]
+    if len(times) <= len(shape):
+        raise EstimationError(f"at least {len(shape) + 1} periods before the dip", f"{len(times)}", "widen `before`")
+    slope = np.linalg.pinv(np.column_stack(shape))[1]
     return at_event(events, dict(zip(times.tolist(), (span * slope).tolist(), strict=True)))
+
+
+def faded(before: Window, fade: float, gap: int) -> np.ndarray:
+    """Event times of `before` by which less than a quarter of the dip is left, looking back."""
+    times = np.arange(before[0], before[1] + 1)
+    return times[fade ** (times[-1] + gap - times).astype(float) <= TAIL]
+
+
+def persistence(panel: Panel, before: Sequence[int]) -> float:
+    """How much of an income shock is left one period later, in both arms of risk sets before selection.
+
+    The autocovariances of the outcomes at the event times `before` are those of a fixed effect, a trend of one's own,
+    a first-order autoregression and noise (minimum distance, equal weights: Abowd & Card 1989); its autocorrelation
+    is returned, on a grid from 0 to 0.95. Uses no outcome from the dip on.
+    """
+    times = np.arange(before[0], before[1] + 1)
+    zero = panel.risk_set if panel.risk_set is not None else panel.cohort
+    rows = []
+    for g in panel.cohorts.tolist():
+        at = np.searchsorted(panel.periods, g + times)
+        if at[-1] >= len(panel.periods) or (panel.periods[at] != g + times).any():
+            continue
+        for arm in (panel.cohort == g, ~(panel.cohort == g)):
+            y = panel.y[np.ix_((zero == g) & arm, at)]
+            y = y[np.isfinite(y).all(axis=1)]
+            rows.append(y - y.mean(axis=0) if len(y) else y)
+    y = np.vstack(rows) if rows else np.empty((0, len(times)))
+    if len(times) < 5 or len(y) <= len(times):
+        return 0.0
+    j, k = np.tril_indices(len(times))
+    moment = (y.T @ y / len(y))[j, k]
+    centred = times - times.mean()
+    best, left = 0.0, np.inf
+    for rho in np.arange(20) / 20:
+        shape = [np.ones(len(j)), centred[j] + centred[k], centred[j] * centred[k], (j == k).astype(float)]
+        if rho > 0:
+            shape.append(rho ** np.abs(j - k))
+        x = np.column_stack(shape)
+        fit = np.linalg.lstsq(x, moment, rcond=None)[0]
+        loss = float(((moment - x @ fit) ** 2).sum())
+        if loss < left * (1 - 1e-9) and fit[-1] >= 0:
+            best, left = float(rho), loss
+    return best
 
 
 def spread(panel: Panel, base: Sequence[int]) -> float:

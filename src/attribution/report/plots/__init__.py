@@ -4,10 +4,13 @@ Each figure states its question or answer as title, its unit and numbers below, 
 them opens a window, reads a file or changes its input. Frames are documented at each function.
 """
 
+from .bases import base_curve
 from .curves import rates
 from .designs import flow, love, overlap, reach
 from .effects import bracket, estimates, event_study
 from .headline import waterfall
 from .theme import save
 
-__all__ = ["bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save", "waterfall"]
+__all__ = [
+    "base_curve", "bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save", "waterfall",
+]  # fmt: skip
