@@ -5,6 +5,7 @@ them opens a window, reads a file or changes its input. Frames are documented at
 """
 
 from .bacon import bacon
+from .bases import base_curve
 from .bounds import honest_bounds
 from .curves import rates
 from .designs import flow, love, overlap, reach
@@ -14,6 +15,6 @@ from .headline import waterfall
 from .theme import save
 
 __all__ = [
-    "bacon", "bracket", "deciles", "estimates", "event_study", "flow", "honest_bounds", "love", "overlap", "rates",
-    "reach", "save", "waterfall",
+    "bacon", "base_curve", "bracket", "deciles", "estimates", "event_study", "flow", "honest_bounds", "love", "overlap",
+    "rates", "reach", "save", "waterfall",
 ]  # fmt: skip

@@ -1,0 +1,179 @@
+"""Matched difference-in-differences: the weights of a design carried into group-time effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..cohorts.panel import Panel
+from ..design.match import match
+from ..errors import DesignError, EstimationError
+from ..results import Design, Effects, Result
+from .aggregate import By, aggregate
+from .did import Base, group_time_att
+
+REGRESSION_TO_THE_MEAN = (
+    "Matched on outcomes before treatment ({names}): where the groups differ in level, partners are those who happened "
+    "to be near, and their return to the mean counts as effect (Daw & Hatfield 2018; Chabé-Ferret 2017)."
+)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MatchedDid(Result):
+    """Matched effects, and the same without the base-period outcome in the match set where it was in it.
+
+    effects : with the design as given. without : design refitted without `base_outcomes`; None where there were none.
+    design : the one behind `effects`. refitted : the one behind `without`.
+    """
+
+    effects: Effects
+    without: Effects | None
+    base_outcomes: tuple[str, ...]
+    design: Design
+    refitted: Design | None = None
+
+    def tidy(self) -> pd.DataFrame:
+        """The rows of both, told apart by the column `match_set`."""
+        parts = [self.effects.tidy().assign(match_set="as declared")]
+        if self.without is not None:
+            parts.append(self.without.tidy().assign(match_set=f"without {', '.join(self.base_outcomes)}"))
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self) -> str:
+        if self.without is None:
+            return self.effects.summary()
+        head = f"matched on the base-period outcome ({', '.join(self.base_outcomes)}), as declared:"
+        return "\n".join([head, self.effects.summary(), "without it in the match set:", self.without.summary()])
+
+
+def matched_did(
+    panel: Panel, design: Design, *, key: str, base_period: Base, by: By = "event_time",
+    base_outcome_matched: Literal["refused", "declared"] = "refused", unit: str | None = None,
+) -> MatchedDid:  # fmt: skip
+    """Difference-in-differences between matched units: ATT on the matched treated.
+
+    Estimand : ATT(g, t) of the treated that have a partner, aggregated `by`; see `group_time_att`.
+    Assumes : parallel trends from the base between matched units. A match on the outcome at the base makes that base
+        equal by construction and moves the bias elsewhere, so it is refused unless declared, and then both are shown.
+    Estimator : Heckman, Ichimura & Todd 1997: `group_time_att` without covariates on the design's weights (times the
+        panel's sampling weights).
+    Std. errors : summed within the design's independent groups (pairs), which are held fixed (Abadie & Spiess 2022).
+    Edge cases : units of the panel that the design left out carry no weight; a unit of the design that the panel does
+        not hold is refused. A covariate is the base-period outcome when among the treated it moves one for one with it
+        (whatever its name), at one base period or in the mean of the window.
+
+    Parameters
+    ----------
+    key : column of the design's units that holds the panel's unit keys.
+    base_period : as in `group_time_att`. base_outcome_matched : "declared" to go on, with both answers.
+
+    Raises
+    ------
+    DesignError : the base-period outcome is in the match set, undeclared; units that do not belong together.
+    """
+    if base_outcome_matched not in ("refused", "declared"):
+        raise DesignError('base_outcome_matched "refused" or "declared"', f"{base_outcome_matched!r}", "choose one")
+    rows = _rows(panel, design, key)
+    at_base, before = _outcomes_matched(panel, design, rows, base_period)
+    if at_base and base_outcome_matched == "refused":
+        raise DesignError(
+            "a match set without the outcome of the base period", f"{', '.join(at_base)} among the covariates",
+            'match on something else or earlier, or say base_outcome_matched="declared" to see both',
+            count=len(at_base), keys=at_base,
+        )  # fmt: skip
+    notes = (REGRESSION_TO_THE_MEAN.format(names=", ".join((*at_base, *before))),) if (at_base or before) else ()
+    effects = _fit(panel, design, rows, base_period, by, unit, notes)
+    if not at_base:
+        return MatchedDid(effects=effects, without=None, base_outcomes=(), design=design)
+    kept = [name for name in design.covariates if name not in at_base]
+    exact = [name for name in design.spec["exact"] if name not in at_base]
+    if not kept:
+        raise DesignError("a covariate besides the base-period outcome", "none", "there is no second answer to show")
+    options = {name: design.spec[name] for name in ("method", "distance", "ratio", "replace", "caliper_sd", "key",
+                                                    "person")}  # fmt: skip
+    refitted = match(design.units, design.treatment, covariates=kept, exact=exact, **options)
+    without = _fit(panel, refitted, rows, base_period, by, unit, ())
+    return MatchedDid(effects=effects, without=without, base_outcomes=at_base, design=design, refitted=refitted)
+
+
+def _rows(panel: Panel, design: Design, key: str) -> np.ndarray:
+    """Positions in the panel of the design's units."""
+    if key not in design.units:
+        raise DesignError("the column of unit keys among the design's units", f"no column {key!r}", "name it in key=")
+    rows = pd.Index(panel.units).get_indexer(pd.Index(design.units[key]))
+    lost = (rows < 0) & design.matched
+    if lost.any():
+        raise DesignError("every matched unit in the panel", "units that are not", "build both from one table",
+                          column=key, count=int(lost.sum()), keys=design.units.loc[lost, key].tolist())  # fmt: skip
+    inside = rows >= 0
+    treated = np.isfinite(panel.cohort[rows[inside]])
+    if (wrong := design.treated[inside] & ~treated & design.matched[inside]).any():
+        raise DesignError("the design's treated to have a cohort in the panel", "treated without one",
+                          "build both from one table", column=key, count=int(wrong.sum()))  # fmt: skip
+    return rows
+
+
+def _outcomes_matched(panel: Panel, design: Design, rows: np.ndarray, base: Base) -> tuple[tuple[str, ...], ...]:
+    """(covariates that are the outcome at the base, those that are it at another period before treatment)."""
+    use = design.treated & (rows >= 0)
+    at = rows[use]
+    low, high = (-1, -1) if isinstance(base, str) else (min(np.atleast_1d(base)), max(np.atleast_1d(base)))
+    first = int(panel.periods[0] - np.nanmax(panel.cohort[at]))
+    lags = {e: _event(panel, at, e) for e in range(first, 0)}
+    window = [lags[e] for e in range(int(low), int(high) + 1) if e in lags]
+    base_values = [*window, *([np.mean(window, axis=0)] if len(window) > 1 else [])]
+    other = [values for e, values in lags.items() if not low <= e <= high]
+    at_base, before = [], []
+    for name in dict.fromkeys([*design.covariates, *design.spec.get("exact", ())]):
+        column = design.units.loc[use, name]
+        if not pd.api.types.is_numeric_dtype(column):
+            continue
+        x = column.to_numpy(dtype=float, na_value=np.nan)
+        if any(_same(x, values) for values in base_values):
+            at_base.append(name)
+        elif any(_same(x, values) for values in other):
+            before.append(name)
+    return tuple(at_base), tuple(before)
+
+
+def _same(x: np.ndarray, y: np.ndarray) -> bool:
+    """Does one move one for one with the other (any unit, any sign)?"""
+    known = np.isfinite(x) & np.isfinite(y)
+    if known.sum() < 3 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
+        return False
+    return bool(abs(np.corrcoef(x[known], y[known])[0, 1]) > 1 - 1e-9)
+
+
+def _event(panel: Panel, at: np.ndarray, e: int) -> np.ndarray:
+    column = np.searchsorted(panel.periods, panel.cohort[at] + e)
+    column = np.minimum(column, len(panel.periods) - 1)
+    return np.where(panel.periods[column] == panel.cohort[at] + e, panel.y[at, column], np.nan)
+
+
+def _fit(panel: Panel, design: Design, rows, base: Base, by: By, unit, notes: Sequence[str]) -> Effects:
+    use = np.flatnonzero(design.matched)
+    at = rows[use]
+    weight = design.weights[use] * (1.0 if panel.weight is None else panel.weight[at])
+    risk: Any = np.full(len(at), np.nan) if panel.risk_set is None else panel.risk_set[at]
+    treated = design.treated[use]
+    after = ~treated[:, None] & (panel.periods >= panel.cohort[at][:, None])  # partners serve until their own start
+    row, column = np.nonzero(np.isfinite(panel.y[at]) & ~after)
+    cohort = np.where(treated, panel.cohort[at], np.nan)
+    frame = pd.DataFrame({
+        "unit": row, "period": panel.periods[column], "cohort": cohort[row], "y": panel.y[at][row, column],
+        "weight": weight[row], "group": design.strata[use][row], "risk_set": risk[row],
+    })  # fmt: skip
+    if frame["group"].nunique() < 2:
+        raise EstimationError("at least two independent groups", "one", "no standard error exists; widen the cohort")
+    small = Panel(frame, unit="unit", period="period", cohort="cohort", outcome="y", weight="weight", cluster="group",
+                  risk_set=None if panel.risk_set is None else "risk_set")  # fmt: skip
+    gt = group_time_att(small, comparison="never_treated", base_period=base, method="reg",
+                        unit=unit or panel.columns["outcome"])  # fmt: skip
+    out = aggregate(gt, by=by)
+    return replace(out, estimand=f"{out.estimand}, on the matched treated ({design.covered_share:.0%})",
+                   notes=(*design.notes, *out.notes, *notes),
+                   spec={**out.spec, "design": dict(design.spec), "match_set": design.covariates})  # fmt: skip

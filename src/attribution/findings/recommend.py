@@ -1,0 +1,275 @@
+"""The recommended effect where people select on a dip: chosen from what happened before, and graded by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..cohorts.panel import Panel
+from ..cohorts.sequential import SPAN, Later, delays, moved, risk_sets
+from ..errors import EstimationError
+from ..estimate.aggregate import aggregate
+from ..estimate.did import group_time_att
+from ..estimate.kernels import Method
+from ..estimate.symmetric import at_horizon, by_unit, side_by_side, symmetric_did
+from ..results import Check, Effects, Result
+from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
+from ..study import Study
+from .comparison import Comparison
+from .grade import Grade, grade
+
+Name = Literal["long base", "symmetric, given the dip", "symmetric, less the trend"]
+OTHERS = ("last period before the start", "symmetric", "symmetric, less the trend", "history")
+BEYOND_DOUBT = 0.999  # level at which a drift is taken off; the doubtful ones only withhold the conclusion
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recommended(Result):
+    """The chosen estimate, why it was chosen, and the estimates that were not.
+
+    estimator : the chosen one. effects : by horizon, with `average` over them when there is
+    more than one. reason : the step of the rule that chose it. checks : dip, drift. grade : from the drift check alone.
+    candidates : every estimator of the bracket by name, the chosen one included; why_not : those without an estimate.
+    """
+
+    estimator: Name
+    effects: Effects
+    reason: str
+    checks: tuple[Check, ...]
+    grade: Grade
+    candidates: dict[str, Effects] = field(default_factory=dict)
+    why_not: dict[str, str] = field(default_factory=dict)
+
+    def tidy(self) -> pd.DataFrame:
+        """One row an estimator and horizon; `chosen` marks the recommended one."""
+        parts = [effect.tidy().assign(estimator=name, chosen=name == self.estimator)
+                 for name, effect in self.candidates.items()]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self) -> str:
+        lines = [f"{self.estimator}: {self.reason}", f"grade: {self.grade}", self.effects.summary()]
+        return "\n".join(lines + [check.summary() for check in self.checks])
+
+
+def recommended_did(
+    panel: Panel, *, delay: int | str, dip: Sequence[int], base: Sequence[int], before: Sequence[int],
+    horizons: Sequence[int], later: Later, covariates: Sequence[str] = (), method: Method = "reg",
+    others: Sequence[str] = OTHERS, margin_sd: float = 0.25, level: float = 0.95, accept_dip: bool = False,
+    unit: str | None = None,
+) -> Recommended:  # fmt: skip
+    """Effect h periods after the start, by an estimator chosen on outcomes before selection alone: ATT(h).
+
+    Rule, declared here and blind to every outcome from the start on:
+        1. long base (mean of the window `base`): the dip is shown to be absent (`dip_test` passed) and the groups do
+           not drift apart before it.
+        2. otherwise symmetric, given the dip: base mirrored around the dip window, the outcomes in that window held
+           equal. Right if selection looked at these outcomes (whatever the process), or if outcomes revert in time
+           (whatever else selection looked at).
+        3. the same, less the trend, where the drift before the dip is beyond doubt (p < 0.001) and read clear of the dip's tail.
+        Grade, from the drift before the dip: cannot conclude, where it differs from zero (at `level`; that a trend would
+        have gone on in a straight line cannot be seen); weak, where it was not shown to be small; moderate, where it
+        was. The last period before the start is never chosen.
+    Estimand, clock : as in `symmetric_did`: the panel's cohort is the period of selection, the start comes `delay`
+        later, horizons count from the start. Comparison: those not yet selected then, see `risk_sets`.
+    Estimator : `group_time_att` on risk sets; Chabé-Ferret 2015 for the mirrored base, Heckman & Robb 1985.
+    Std. errors : influence functions; the choice itself is not in them: with its step included the intervals cover
+        as tests/recovery/selection.csv says.
+    Edge cases : a window that reaches the start moves back until it ends before it. Estimators of `others` that cannot
+        be made are in `why_not`.
+    Checked : tests/recovery/selection.csv, six processes of selection.
+
+    Parameters
+    ----------
+    dip : (first, last) event time since selection that selection could look at, such as (-2, 0).
+    base : long base window before it, such as (-7, -4). before : window in which a drift would show, (-11, -4).
+    later : "stay" or "leave", see `risk_sets`. covariates : unit-level columns, held equal in all estimators.
+    others : estimators to show beside the chosen one. accept_dip : allow `base` to touch the dip.
+
+    Raises
+    ------
+    EstimationError : base or before inside the dip, or a horizon whose mirror lies before the panel.
+    """
+    dip, base, before = ordered(dip, "dip"), ordered(base, "base"), ordered(before, "before")
+    warning = refuse_dip(base, dip, accept_dip=accept_dip)
+    if base[1] >= dip[0] and not warning or before[1] >= dip[0]:
+        raise EstimationError("base and before to end before the dip", f"base {base}, before {before}, dip {dip}",
+                              "move them back")  # fmt: skip
+    horizons = list(horizons)
+    plan = _Plan(panel, delay, dip, base, before, horizons, later, tuple(covariates), method, unit,
+                 far="history" in others)  # fmt: skip
+    dip_found = dip_check(plan.plain, plan.dip_seen, base, plan.sd, margin_sd, level)
+    span = {"long base": plan.farthest - (base[0] + base[1]) / 2, "symmetric, given the dip": plan.mirror}
+    level_drift = drift_check(plan.plain, before, span["long base"], plan.fade, plan.gap, plan.sd,
+                              margin_sd, level)  # fmt: skip
+    chosen: Name
+    if dip_found.passed and level_drift.passed is not False:
+        chosen, drifted, why = "long base", level_drift, "no dip before selection, and no drift"
+    else:
+        given = drift_check(plan.given, before, span["symmetric, given the dip"], plan.fade, plan.gap, plan.sd,
+                            margin_sd, level)  # fmt: skip
+        shown = "there is a dip before selection" if dip_found.passed is False else "a dip is not shown to be absent"
+        if dip_found.passed:
+            shown = "no dip before selection, but a drift"
+        chosen, drifted, why = "symmetric, given the dip", given, shown
+        clear = len(faded(before, plan.fade, plan.gap)) >= 4
+        if clear and abs(given.statistic) > stats.norm.ppf(0.5 + BEYOND_DOUBT / 2) * float(given.std_error or 0):
+            chosen, why = "symmetric, less the trend", f"{shown}, and a drift beyond doubt, taken off"
+    wanted = list(dict.fromkeys([chosen, "long base", "symmetric, given the dip", *others]))
+    candidates, why_not = {}, {}
+    for name in wanted:
+        try:
+            candidates[name] = plan.estimate(name)
+        except EstimationError as error:
+            if name == chosen:
+                raise
+            why_not[name] = f"{error.found}; required: {error.required}"
+    effects = candidates[chosen]
+    notes = tuple(filter(None, [*effects.notes, warning, f"Chosen before any outcome after the start: {why}."]))
+    effects = replace(effects, notes=notes, spec={**effects.spec, "recommended": chosen})
+    graded = Grade(level="moderate", reasons=(drifted.text,)) if drifted.passed else grade((drifted,))
+    return Recommended(estimator=chosen, effects=effects, reason=f"{why}.", checks=(dip_found, drifted), grade=graded,
+                       candidates=candidates, why_not=why_not)  # fmt: skip
+
+
+class _Plan:
+    """One set of risk sets, and every estimator of the bracket on it."""
+
+    def __init__(self, panel, delay, dip, base, before, horizons, later, covariates, method, unit, far) -> None:
+        window = [*range(base[0], base[1] + 1)] if far else []
+        history = [*window, *range(dip[0], dip[1] + 1)]
+        names = tuple(f"before_{j + 1}" for j in range(len(history)))
+        self.panel = by_unit(risk_sets(panel, later=later, history=history, delay=delay, covariates=covariates))
+        wait = delays(self.panel, "delay")
+        self.wait_of = dict(zip(self.panel.cohort.tolist(), wait.tolist(), strict=True))
+        self.waits = sorted(set(wait.tolist()))
+        self.dip, self.base, self.before, self.horizons = dip, base, before, horizons
+        self.covariates, self.given_names = covariates, (*covariates, *names[: dip[1] - dip[0] + 1])
+        self.history_names = (*covariates, *names)
+        self.options: dict[str, Any] = {"comparison": "never_treated", "method": method, "unit": unit}
+        self.axis = {d: sum(moved((dip[0], dip[1]), d)) / 2 for d in self.waits}
+        self.sd = spread(self.panel, base)
+        self.gap = dip[0] - before[1]
+        self.fade = persistence(self.panel, (before[0], dip[0] - 1))
+        self.farthest = max(self.waits) + max(horizons)
+        self.mirror = max(2 * (d + max(horizons) - self.axis[d]) for d in self.waits)
+        self.dip_seen = dip[0], min(dip[1], min(self.waits) - 1)  # where nobody has started
+        self.gt = self.fit(covariates)
+        self.plain = aggregate(self.gt, by="event_time")
+
+    @cached_property
+    def given(self) -> Effects:
+        """The event study with the outcomes in the dip window held equal."""
+        return aggregate(self.fit(self.given_names), by="event_time")
+
+    def fit(self, covariates) -> Effects:
+        """ATT(g, t) from the long base."""
+        low, high = self.base
+        return group_time_att(self.panel, base_period=low if low == high else (low, high), covariates=covariates,
+                              **self.options)  # fmt: skip
+
+    def estimate(self, name: str) -> Effects:
+        """One estimator at every horizon, and their average."""
+        if name == "symmetric":
+            effect = self.symmetric(self.covariates, 0.0)
+        elif name == "symmetric, given the dip":
+            effect = self.symmetric_given
+        elif name == "symmetric, less the trend":
+            effect = self.less_the_trend()
+        elif name in ("long base", "history", "last period before the start"):
+            effect = self.by_start(name)
+        else:
+            raise EstimationError("estimators of the bracket", repr(name), f"choose from {OTHERS}")
+        return _with_average(effect, self.horizons, name)
+
+    def symmetric(self, covariates, axis) -> Effects:
+        return symmetric_did(self.panel, delay="delay", horizons=self.horizons, axis=axis, covariates=covariates,
+                             **self.options)  # fmt: skip
+
+    @cached_property
+    def symmetric_given(self) -> Effects:
+        """Base mirrored around the dip window, the outcomes in it held equal."""
+        return self.symmetric(self.given_names, self.axis)
+
+    def less_the_trend(self) -> Effects:
+        """The symmetric estimate less the drift before the dip, carried over the distance from base to outcome."""
+        effect = self.symmetric_given
+        distance = [np.mean([2 * (d + h - self.axis[d]) for d in self.waits]) for h in self.horizons]
+        drifts = side_by_side([drift(self.given, self.before, span, self.fade, self.gap) for span in distance])
+        return replace(effect, estimate=effect.estimate - drifts.estimate, scores=effect.scores - drifts.scores)
+
+    def by_start(self, name: str) -> Effects:
+        """Estimators whose base does not depend on the horizon."""
+        gt = self.fit(self.history_names) if name == "history" else self.gt
+        fits = dict.fromkeys(self.waits, gt)
+        if name == "last period before the start":
+            fits = {d: _from(gt, d - 1) for d in self.waits}
+        return side_by_side([at_horizon(fits, self.wait_of, h) for h in self.horizons])
+
+
+def _from(gt: Effects, event_time: int) -> Effects:
+    """The same ATT(g, t) counted from another period: each less its cohort's at that event time."""
+    cohort, event = gt.labels["cohort"].to_numpy(), gt.labels["event_time"].to_numpy()
+    at = {g: k for k, g in enumerate(cohort.tolist()) if event[k] == event_time}
+    known = np.array([g in at for g in cohort.tolist()])
+    less = np.array([at.get(g, 0) for g in cohort.tolist()])
+    return replace(gt, estimate=np.where(known, gt.estimate - gt.estimate[less], np.nan),
+                   scores=gt.scores - gt.scores[:, less])  # fmt: skip
+
+
+def _with_average(effect: Effects, horizons: list[int], name: str) -> Effects:
+    k = len(horizons)
+    labels = pd.DataFrame({"term": [f"h={h}" for h in horizons], "event_time": [float(h) for h in horizons]})
+    weights = np.eye(k)
+    if k > 1:
+        weights = np.vstack([weights, np.full(k, 1 / k)])
+        labels.loc[k] = ["average", np.nan]
+    return effect.combine(weights, labels=labels, estimand=f"ATT by periods since the start ({name})")
+
+
+def recommended_income(
+    study: Study, one: Comparison, *, dip: Sequence[int], base: Sequence[int], before: Sequence[int],
+    horizons: Sequence[int], covariates: bool = True, **options: Any,
+) -> Recommended:  # fmt: skip
+    """Household income of starters, by an estimator chosen on the quarters before they applied: ATT(h).
+
+    The records of the comparison (starters who have a partner, and everyone not yet started at the same landmark) on
+    the clock of the application: cohorts are application periods, the delay is what lay between it and the landmark,
+    and a record meets only those of the same period and delay. Estimand: "start now rather than not yet".
+
+    Parameters
+    ----------
+    dip, base, before : event times since the application; horizons : periods since the start; see `recommended_did`.
+    covariates : hold the covariates of [did] equal, or none. options : of `recommended_did` (margin_sd, level, others).
+    """
+    names = [name for name in study.did.covariates if covariates]
+    panel = application_panel(one, names, (min(base[0], before[0], dip[0] - 1 - max(horizons)), max(horizons)))
+    names = [name for name in names if len(pd.unique(panel.covariates([name])[name])) > 1]
+    unit = study.outcomes["income"].unit
+    return recommended_did(panel, delay="delay", dip=dip, base=base, before=before, horizons=horizons, later="stay",
+                           covariates=names, unit=unit, **options)  # fmt: skip
+
+
+def application_panel(one: Comparison, covariates: Sequence[str], window: tuple[int, int]) -> Panel:
+    """Income of the covered records on the clock of the application: cohort, risk set, `delay`.
+
+    window : first event time since the application, last since the start.
+    """
+    units = one.covered.units
+    if "application_quarter" not in units:
+        raise EstimationError("the period of the application", "a comparison without one", "use a landmark design")
+    wait = (units["zero_period"] - units["application_quarter"]).to_numpy()
+    frame = one.covered.panel(["income"], window=(window[0] - int(wait.max()), window[1]),
+                              covariates=[*covariates, "application_quarter"])  # fmt: skip
+    frame["delay"] = frame["risk_set"] - frame["application_quarter"]
+    # a person meets those of the same application quarter *and* delay: each delay gets a calendar of its own
+    frame["applied"] = frame["application_quarter"] + frame["delay"] * SPAN
+    frame["when"] = frame["period"] + frame["delay"] * SPAN
+    frame["cohort_applied"] = np.where(frame["treated"] == 1, frame["applied"], np.nan)
+    return Panel(frame, unit="unit", period="when", cohort="cohort_applied", outcome="income", cluster="person",
+                 risk_set="applied")  # fmt: skip
