@@ -37,7 +37,8 @@ _WHERE = {
     "findings.finding": ["Finding", "Findings", "read_findings"],
     "findings.bracket": ["bracket", "disagreement"],
     "findings.bridge": ["Bridge", "bridge"],
-    "findings.income": ["Household", "Income", "household_effects", "income_effects"],
+    "findings.income": ["Income", "income_effects"],
+    "findings.household": ["Household", "household_effects", "tell_household"],
     "findings.comparison": [
         "Comparison", "compare", "compare_all", "compare_tiers", "match_options", "why_no_placement",
     ],
