@@ -111,13 +111,13 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         row = home.joint.rows(np.array([k]), unit="share" if name == "below the poverty line" else unit)
         about = f"ATT on {name}, {study.horizon_months} months after date zero"
         line = home.line.summary() if home.line and row.unit == "share" else ""
-        findings.add(f"income_{tier}_{name.split()[0]}", row, tier=tier, estimand=about, text=line, **columns)
+        findings.add(f"household_{tier}_{name.split()[0]}", row, tier=tier, estimand=about, text=line, **columns)
     covered, rest = home.euros.table.to_dict("records")
     few = rest["n"] < findings.min_cell
     left = f"fewer than {findings.min_cell} starters" if few else f"{rest['n']:,} starters"
     counts = {"n_treated": covered["n"], "n_comparison": int(home.joint.n_comparison[0])}
     findings.add(
-        f"income_{tier}_total", estimate=covered["total"], std_error=covered["std_error"], conf_low=covered["conf_low"],
+        f"household_{tier}_total", estimate=covered["total"], std_error=covered["std_error"], conf_low=covered["conf_low"],
         conf_high=covered["conf_high"], unit=unit, tier=tier, estimand="total that the programme caused, all covered",
         text=f"Not covered: {left}, and no money is counted for them. {home.definition.choices[0]}; neither "
              "equivalised nor winsorised.", **counts, **columns,
@@ -129,8 +129,8 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         ratio = ratios.table.iloc[0]
         if ratio["kind"] == "interval":
             findings.add(
-                f"income_{tier}_{name}", estimate=ratio["ratio"], std_error=ratio["std_error"], conf_low=ratio["low"],
+                f"household_{tier}_{name}", estimate=ratio["ratio"], std_error=ratio["std_error"], conf_low=ratio["low"],
                 conf_high=ratio["high"], unit="share", tier=tier, estimand=about, **counts, **columns,
             )  # fmt: skip
         else:
-            findings.not_estimable(f"income_{tier}_{name}", f"the data allow {ratio['words']}", tier=tier, estimand=about)
+            findings.not_estimable(f"household_{tier}_{name}", f"the data allow {ratio['words']}", tier=tier, estimand=about)
