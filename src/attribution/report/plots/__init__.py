@@ -12,5 +12,6 @@ from .headline import waterfall
 from .theme import save
 
 __all__ = [
-    "base_curve", "bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save", "waterfall",
+    "base_curve", "bracket", "estimates", "event_study", "flow", "love", "overlap", "rates", "reach", "save",
+    "waterfall",
 ]  # fmt: skip
