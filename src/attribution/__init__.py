@@ -45,7 +45,7 @@ _WHERE = {
     "cohorts.reach": ["reach"],
     "cohorts.sequential": ["risk_sets"],
     "stress.dip": ["base_curve", "dip_test"],
-    "findings.recommend": ["Recommended", "recommended_did", "recommended_income"],
+    "findings.recommend": ["Recommended", "income_base_curve", "recommended_did", "recommended_income"],
     "stress.placebo": ["placebo_outcome", "pre_period"],
     "stress.trends": ["Bounds", "relative_magnitudes", "smoothness"],
     "stress.refute": ["adjustment_set", "placebo_treatment", "random_common_cause"],

@@ -31,7 +31,7 @@ PROCESSES = {
     "trend": {"rho": 0.4, "income": -0.3, "fixed": 0.0, "trend": -1.5, "spread": 75.0},
     "weak trend": {"rho": 0.4, "income": -0.3, "fixed": 0.0, "trend": -1.0, "spread": 20.0},
     "transitory dip, no effect": {"rho": 0.4, "effect": 0.0},
-}  # what sets a process apart from: income -1 per 1,000 EUR, fixed +0.4 per SD, trend 0, spread of trends 10 EUR, 1 wave
+}  # what sets a process apart from: income -1 per 1,000 EUR, fixed +0.4 per SD, trend 0, SD of trends 10 EUR, 1 wave
 NAMES = {
     "last period before the start": "last quarter before the start", "long base": "long base",
     "symmetric": "symmetric", "history": "history (regression)", "symmetric, given the dip": "symmetric, given the dip",

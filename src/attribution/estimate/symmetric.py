@@ -62,7 +62,8 @@ def symmetric_did(
     options: dict[str, Any] = {"comparison": comparison, "method": method, "covariates": covariates, "unit": unit}
     waits = sorted({wait_of[g] for g in panel.cohorts.tolist()})
     fits: dict[int, Effects] = {}
-    columns, bases = [], []
+    columns: list[Effects] = []
+    bases: list[int] = []
     for h in horizons:
         base = {d: _mirror(axis[d] if isinstance(axis, Mapping) else axis, d + h) for d in waits}
         for b in set(base.values()) - set(fits):

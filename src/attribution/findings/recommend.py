@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from ..estimate.did import group_time_att
 from ..estimate.kernels import Method
 from ..estimate.symmetric import at_horizon, by_unit, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
-from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
+from ..stress.dip import base_curve, dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade, grade
@@ -60,8 +60,8 @@ class Recommended(Result):
 def recommended_did(
     panel: Panel, *, delay: int | str, dip: Sequence[int], base: Sequence[int], before: Sequence[int],
     horizons: Sequence[int], later: Later, covariates: Sequence[str] = (), method: Method = "reg",
-    others: Sequence[str] = OTHERS, margin_sd: float = 0.25, level: float = 0.95, accept_dip: bool = False,
-    unit: str | None = None,
+    axis: float | Mapping[int, float] = 0.0, others: Sequence[str] = OTHERS, margin_sd: float = 0.25,
+    level: float = 0.95, accept_dip: bool = False, unit: str | None = None,
 ) -> Recommended:  # fmt: skip
     """Effect h periods after the start, by an estimator chosen on outcomes before selection alone: ATT(h).
 
@@ -71,10 +71,12 @@ def recommended_did(
         2. otherwise symmetric, given the dip: base mirrored around the dip window, the outcomes in that window held
            equal. Right if selection looked at these outcomes (whatever the process), or if outcomes revert in time
            (whatever else selection looked at).
-        3. the same, less the trend, where the drift before the dip is beyond doubt (p < 0.001) and read clear of the dip's tail.
-        Grade, from the drift before the dip: cannot conclude, where it differs from zero (at `level`; that a trend would
+        3. the same, less the trend, where the drift before the dip is beyond doubt (p < 0.001) and was read clear of
+           the dip's tail (`stress.dip.drift`, `persistence`).
+        Grade, from the drift before the dip: cannot conclude, where it differs from zero at `level` (that a trend would
         have gone on in a straight line cannot be seen); weak, where it was not shown to be small; moderate, where it
-        was. The last period before the start is never chosen.
+        was. The last period before the start is never chosen. Matching or regression on all of history is shown, not
+        chosen: it is right only if selection looked at nothing else.
     Estimand, clock : as in `symmetric_did`: the panel's cohort is the period of selection, the start comes `delay`
         later, horizons count from the start. Comparison: those not yet selected then, see `risk_sets`.
     Estimator : `group_time_att` on risk sets; Chabé-Ferret 2015 for the mirrored base, Heckman & Robb 1985.
@@ -89,6 +91,7 @@ def recommended_did(
     dip : (first, last) event time since selection that selection could look at, such as (-2, 0).
     base : long base window before it, such as (-7, -4). before : window in which a drift would show, (-11, -4).
     later : "stay" or "leave", see `risk_sets`. covariates : unit-level columns, held equal in all estimators.
+    axis : of the plain symmetric estimator, see `symmetric_did`; the chosen one mirrors around the centre of the dip.
     others : estimators to show beside the chosen one. accept_dip : allow `base` to touch the dip.
 
     Raises
@@ -102,7 +105,7 @@ def recommended_did(
                               "move them back")  # fmt: skip
     horizons = list(horizons)
     plan = _Plan(panel, delay, dip, base, before, horizons, later, tuple(covariates), method, unit,
-                 far="history" in others)  # fmt: skip
+                 axis, far="history" in others)  # fmt: skip
     dip_found = dip_check(plan.plain, plan.dip_seen, base, plan.sd, margin_sd, level)
     span = {"long base": plan.farthest - (base[0] + base[1]) / 2, "symmetric, given the dip": plan.mirror}
     level_drift = drift_check(plan.plain, before, span["long base"], plan.fade, plan.gap, plan.sd,
@@ -140,7 +143,7 @@ def recommended_did(
 class _Plan:
     """One set of risk sets, and every estimator of the bracket on it."""
 
-    def __init__(self, panel, delay, dip, base, before, horizons, later, covariates, method, unit, far) -> None:
+    def __init__(self, panel, delay, dip, base, before, horizons, later, covariates, method, unit, at, far) -> None:
         window = [*range(base[0], base[1] + 1)] if far else []
         history = [*window, *range(dip[0], dip[1] + 1)]
         names = tuple(f"before_{j + 1}" for j in range(len(history)))
@@ -148,7 +151,7 @@ class _Plan:
         wait = delays(self.panel, "delay")
         self.wait_of = dict(zip(self.panel.cohort.tolist(), wait.tolist(), strict=True))
         self.waits = sorted(set(wait.tolist()))
-        self.dip, self.base, self.before, self.horizons = dip, base, before, horizons
+        self.base, self.before, self.horizons, self.plain_axis = base, before, horizons, at
         self.covariates, self.given_names = covariates, (*covariates, *names[: dip[1] - dip[0] + 1])
         self.history_names = (*covariates, *names)
         self.options: dict[str, Any] = {"comparison": "never_treated", "method": method, "unit": unit}
@@ -176,7 +179,7 @@ class _Plan:
     def estimate(self, name: str) -> Effects:
         """One estimator at every horizon, and their average."""
         if name == "symmetric":
-            effect = self.symmetric(self.covariates, 0.0)
+            effect = self.symmetric(self.covariates, self.plain_axis)
         elif name == "symmetric, given the dip":
             effect = self.symmetric_given
         elif name == "symmetric, less the trend":
@@ -224,11 +227,10 @@ def _from(gt: Effects, event_time: int) -> Effects:
 
 def _with_average(effect: Effects, horizons: list[int], name: str) -> Effects:
     k = len(horizons)
-    labels = pd.DataFrame({"term": [f"h={h}" for h in horizons], "event_time": [float(h) for h in horizons]})
-    weights = np.eye(k)
+    terms, times, weights = [f"h={h}" for h in horizons], [float(h) for h in horizons], np.eye(k)
     if k > 1:
-        weights = np.vstack([weights, np.full(k, 1 / k)])
-        labels.loc[k] = ["average", np.nan]
+        terms, times, weights = [*terms, "average"], [*times, np.nan], np.vstack([weights, np.full(k, 1 / k)])
+    labels = pd.DataFrame({"term": terms, "event_time": times})
     return effect.combine(weights, labels=labels, estimand=f"ATT by periods since the start ({name})")
 
 
@@ -253,6 +255,24 @@ def recommended_income(
     unit = study.outcomes["income"].unit
     return recommended_did(panel, delay="delay", dip=dip, base=base, before=before, horizons=horizons, later="stay",
                            covariates=names, unit=unit, **options)  # fmt: skip
+
+
+def income_base_curve(
+    study: Study, one: Comparison, *, bases: Sequence[Any], horizon: int, covariates: bool = True
+) -> Effects:  # fmt: skip
+    """Effect on household income `horizon` periods after the start, from one base period after another (`base_curve`).
+
+    Covered starters within the risk set of their start period, as in `income_effects`; bases are event times since the
+    start, those in the dip included: the curve is there to show what they would have said.
+    """
+    names = list(study.did.covariates) if covariates else []
+    first = min(int(np.min(base)) for base in bases)
+    panel = Panel(
+        one.covered.panel(["income"], window=(first, horizon), covariates=names), unit="unit", period="period",
+        cohort="cohort", outcome="income", cluster="person", risk_set="risk_set",
+    )  # fmt: skip
+    return base_curve(panel, bases=bases, horizon=horizon, comparison="never_treated", covariates=names,
+                      method="dr" if covariates else "reg", unit=study.outcomes["income"].unit)  # fmt: skip
 
 
 def application_panel(one: Comparison, covariates: Sequence[str], window: tuple[int, int]) -> Panel:

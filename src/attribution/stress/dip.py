@@ -73,7 +73,7 @@ def base_curve(
         raise EstimationError("bases as event times or windows of them", f"{list(bases)}", "name at least one number")
     columns, rows = [], []
     for base in bases:
-        low, high = (base, base) if isinstance(base, (int, np.integer)) else ordered(base, "base")
+        low, high = ordered(np.atleast_1d(np.asarray(base, dtype=int)).tolist(), "base")
         events = event_study(panel, (low, high), comparison=comparison, method=method, covariates=covariates, unit=unit,
                              by="overall" if horizon is None else "event_time")  # fmt: skip
         if horizon is None:
@@ -207,7 +207,7 @@ def persistence(panel: Panel, before: Sequence[int]) -> float:
 
     The autocovariances of the outcomes at the event times `before` are those of a fixed effect, a trend of one's own,
     a first-order autoregression and noise (minimum distance, equal weights: Abowd & Card 1989); its autocorrelation
-    is returned, on a grid from 0 to 0.95. Uses no outcome from the dip on.
+    is returned, on a grid from 0 to 0.95 (0 where no such shock can be told). Uses no outcome from the dip on.
     """
     times = np.arange(before[0], before[1] + 1)
     zero = panel.risk_set if panel.risk_set is not None else panel.cohort
@@ -226,17 +226,18 @@ def persistence(panel: Panel, before: Sequence[int]) -> float:
     j, k = np.tril_indices(len(times))
     moment = (y.T @ y / len(y))[j, k]
     centred = times - times.mean()
-    best, left = 0.0, np.inf
-    for rho in np.arange(20) / 20:
+    loss = np.full(20, np.inf)
+    for step in range(20):
         shape = [np.ones(len(j)), centred[j] + centred[k], centred[j] * centred[k], (j == k).astype(float)]
-        if rho > 0:
-            shape.append(rho ** np.abs(j - k))
+        if step:
+            shape.append((step / 20) ** np.abs(j - k))
         x = np.column_stack(shape)
         fit = np.linalg.lstsq(x, moment, rcond=None)[0]
-        loss = float(((moment - x @ fit) ** 2).sum())
-        if loss < left * (1 - 1e-9) and fit[-1] >= 0:
-            best, left = float(rho), loss
-    return best
+        if not step or fit[-1] > 0:
+            loss[step] = ((moment - x @ fit) ** 2).sum()
+    best = int(loss.argmin())
+    # a shock that lasts costs two more figures: it has to explain more than two figures would by chance (Akaike 1974)
+    return best / 20 if loss[best] < loss[0] * np.exp(-4 / len(j)) else 0.0
 
 
 def spread(panel: Panel, base: Sequence[int]) -> float:

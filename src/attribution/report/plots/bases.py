@@ -42,11 +42,15 @@ def base_curve(
     if subtitle is None:
         n = int(effects.n_treated.max(initial=0))
         subtitle = f"{effects.estimand}; {count(n)} treated"
-    told = f"Bars: {level:.0%} intervals, one at a time. Wide bars: a window whose mean is the base."
+    told = (
+        f"Bars: {level:.0%} intervals, one at a time. Band: covers all bases at once with {level:.0%}. "
+        "Level lines: a window whose mean is the base."
+    )
     note = " ".join(filter(None, [told, footnote]))
     fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     left, right = float(first.min()), float(max(last.max(), max(dip) if dip is not None else -np.inf))
-    span = limits(np.concatenate([y, low, high]), include=[0.0])
+    band = effects.conf_int(level, "simultaneous")
+    span = limits(np.concatenate([y, *(np.asarray(end) * scale.factor for end in band)]), include=[0.0])
     axis.set_ylim(span[0] - 0.08 * (span[1] - span[0]), span[1] + 0.18 * (span[1] - span[0]))
     axis.set_xlim(left - 0.7, right + 0.7)
     if dip is not None:
@@ -54,6 +58,11 @@ def base_curve(
         axis.text(min(dip) - 0.4, 0.97, "dip", transform=axis.get_xaxis_transform(), va="top", size=7.8, color=t.MUTED,
                   style="italic")  # fmt: skip
     axis.axhline(0, color=t.INK, lw=0.9, zorder=2)
+    single = np.flatnonzero(np.isfinite(y) & (first == last))
+    single = single[np.argsort(first[single])]
+    if len(single) > 1:
+        wide_low, wide_high = (np.asarray(end)[single] * scale.factor for end in band)
+        axis.fill_between(first[single], wide_low, wide_high, color=t.PALE_COMPARISON, alpha=0.45, lw=0, zorder=1)
     for k in np.flatnonzero(np.isfinite(y)):
         mine = pick is not None and (first[k], last[k]) == pick
         colour = t.TREATED if mine else t.MUTED
