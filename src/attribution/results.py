@@ -111,12 +111,12 @@ class Effects(Result):
         )  # fmt: skip
 
     def rows(self, keep: np.ndarray, *, unit: str | None = None, estimand: str | None = None) -> Effects:
-        """Some of the estimates, by place or by a (k,) mask; without what `aggregate` needs of the others."""
+        """Some of the estimates, by place or by a (k,) mask; the shares of all cohorts stay."""
         return replace(
             self, labels=self.labels.iloc[np.arange(len(self))[keep]].reset_index(drop=True),
             estimate=self.estimate[keep], scores=self.scores[:, keep], n_treated=np.asarray(self.n_treated)[keep],
             n_comparison=np.asarray(self.n_comparison)[keep], unit=unit or self.unit,
-            estimand=estimand or self.estimand, shares=None, share_scores=None,
+            estimand=estimand or self.estimand,
         )  # fmt: skip
 
     def minus(self, other: Effects) -> Effects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -43,6 +44,8 @@ class Panel(Result):
 
     Units treated in or before the first period have no period before treatment: they are dropped and counted.
     """
+
+    _own_cluster = False
 
     def __init__(
         self, frame: Any, *, unit: str | None, cohort: str, outcome: Outcome, period: str | None = None,
@@ -137,7 +140,8 @@ class Panel(Result):
 
     @property
     def _letters(self) -> list[str]:
-        parts = {"r": "risk_set", "w": "weight", "k": "cluster"}
+        """SQL of cohort, and of risk set, weight and cluster where the panel has them."""
+        parts = {"r": "risk_set", "w": "weight", "u AS k" if self._own_cluster else "k": "cluster"}
         return ["c", *(letter for letter, part in parts.items() if self.columns[part])]
 
     def keys(self, covariates: Sequence[str] = ()) -> list[str]:
@@ -258,6 +262,16 @@ class Panel(Result):
         found = self.table.fetch(f"SELECT {', '.join(f'x{j}' for j in range(len(names)))} FROM {self.table.sql(names)} "
                                  f"{self._where(int(self.periods[0]))} ORDER BY u")  # fmt: skip
         return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})
+
+    def by_unit(self) -> Panel:
+        """The same panel with each unit as its own cluster where it has none: the scores of two fits then share rows."""
+        if self.columns["cluster"] is not None:
+            return self
+        out = copy.copy(self)
+        out.columns = {**self.columns, "cluster": self.columns["unit"] or "row"}
+        out._own_cluster = True
+        out.__dict__.pop("_units", None)
+        return out
 
     def tidy(self) -> pd.DataFrame:
         """What came in, and what was left out: columns what, count."""

@@ -40,12 +40,12 @@ class ChangesInChanges(Result):
     @property
     def mean(self) -> Effects:
         """Effects on the mean."""
-        return _rows(self.effects, self.effects.labels["quantile"].isna().to_numpy())
+        return self.effects.rows(self.effects.labels["quantile"].isna().to_numpy())
 
     @property
     def deciles(self) -> Effects:
         """Effects on the quantiles."""
-        return _rows(self.effects, self.effects.labels["quantile"].notna().to_numpy())
+        return self.effects.rows(self.effects.labels["quantile"].notna().to_numpy())
 
     def at(self, **place: int) -> ChangesInChanges:
         """The rows of one place only: at(event_time=4), at(cohort=8096)."""
@@ -56,7 +56,7 @@ class ChangesInChanges(Result):
         keep = np.logical_and.reduce([labels[name].to_numpy() == value for name, value in place.items()])
         if not np.any(keep):
             raise EstimationError(f"rows at {place}", "none", "see effects.labels")
-        one, low, high = (_rows(effects, keep) for effects in (self.effects, self.lower, self.upper))
+        one, low, high = (effects.rows(keep) for effects in (self.effects, self.lower, self.upper))
         return replace(self, effects=one, lower=low, upper=high, in_support=self.in_support[keep])
 
     @property
@@ -278,13 +278,6 @@ def _pairs(
                          "n_comparison": counts[1], "outside_support": outside,
                          "largest_atom": pair.atom if pair else np.nan, "reason": reason})  # fmt: skip
     return pairs, pd.DataFrame(rows)
-
-
-def _rows(effects: Effects, keep: np.ndarray) -> Effects:
-    return replace(
-        effects, labels=effects.labels[keep].reset_index(drop=True), estimate=effects.estimate[keep],
-        scores=effects.scores[:, keep], n_treated=effects.n_treated[keep], n_comparison=effects.n_comparison[keep],
-    )  # fmt: skip
 
 
 def _notes(cells: pd.DataFrame, use: np.ndarray, point, inside, draws: int, clustered: bool) -> tuple[str, ...]:

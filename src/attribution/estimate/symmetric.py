@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,7 +53,7 @@ def symmetric_did(
         panel = risk_sets(panel, later="leave" if comparison == "not_yet_treated" else "stay", delay=delay,
                           covariates=covariates)  # fmt: skip
         wait, comparison = delays(panel, "delay"), "never_treated"
-    panel = by_unit(panel)
+    panel = panel.by_unit()
     wait_of = dict(zip(panel.cohort.tolist(), wait.tolist(), strict=True))
     horizons = list(horizons)
     if not horizons or min(horizons) < 0:
@@ -87,30 +86,13 @@ def at_horizon(fits: Mapping[int, Effects], wait_of: Mapping[float, int], h: int
     parts = []
     for d, gt in fits.items():
         cohort, event = gt.labels["cohort"].to_numpy(), gt.labels["event_time"].to_numpy()
-        parts.append(take(gt, (event == d + h) & np.array([wait_of[g] == d for g in cohort.tolist()])))
+        parts.append(gt.rows((event == d + h) & np.array([wait_of[g] == d for g in cohort.tolist()])))
     gt = side_by_side(parts)
     if not np.isfinite(gt.estimate).any():
         why = ", ".join(sorted({str(reason) for reason in gt.labels["reason"]} - {""}))
         raise EstimationError(f"cohorts observed {h} periods after the start and in the base of that horizon",
                               why or "none", "add earlier or later periods, or ask for a shorter horizon")  # fmt: skip
     return aggregate(gt, by="overall")
-
-
-def by_unit(panel: Panel) -> Panel:
-    """The same panel with each unit as its own cluster where it has none: the scores of two fits then share rows."""
-    if panel.cluster is not None:
-        return panel
-    out = copy.copy(panel)
-    out.cluster = np.arange(len(panel.units))
-    return out
-
-
-def take(effects: Effects, rows: np.ndarray) -> Effects:
-    """Some of the estimates, (k,) bool or positions, with the shares of their cohorts kept."""
-    at = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=int)
-    return replace(effects, labels=effects.labels.iloc[at].reset_index(drop=True), estimate=effects.estimate[at],
-                   scores=effects.scores[:, at], n_treated=effects.n_treated[at],
-                   n_comparison=effects.n_comparison[at])  # fmt: skip
 
 
 def side_by_side(parts: Sequence[Effects]) -> Effects:

@@ -17,7 +17,7 @@ from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.did import group_time_att
 from ..estimate.kernels import Method
-from ..estimate.symmetric import at_horizon, by_unit, side_by_side, symmetric_did
+from ..estimate.symmetric import at_horizon, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
 from ..stress.dip import base_curve, dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
 from ..study import Study
@@ -147,7 +147,7 @@ class _Plan:
         window = [*range(base[0], base[1] + 1)] if far else []
         history = [*window, *range(dip[0], dip[1] + 1)]
         names = tuple(f"before_{j + 1}" for j in range(len(history)))
-        self.panel = by_unit(risk_sets(panel, later=later, history=history, delay=delay, covariates=covariates))
+        self.panel = risk_sets(panel, later=later, history=history, delay=delay, covariates=covariates).by_unit()
         wait = delays(self.panel, "delay")
         self.wait_of = dict(zip(self.panel.cohort.tolist(), wait.tolist(), strict=True))
         self.waits = sorted(set(wait.tolist()))

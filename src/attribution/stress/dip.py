@@ -14,7 +14,7 @@ from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.did import Base, Comparison, group_time_att
 from ..estimate.kernels import Method
-from ..estimate.symmetric import by_unit, side_by_side
+from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
 from .placebo import _equivalent, _say, _verdict
 
@@ -68,7 +68,7 @@ def base_curve(
     ----------
     bases : event times such as -8, or windows (-8, -5); each as `base_period` of `group_time_att`.
     """
-    panel = by_unit(panel)
+    panel = panel.by_unit()
     if not len(bases) or any(isinstance(base, str) for base in bases):
         raise EstimationError("bases as event times or windows of them", f"{list(bases)}", "name at least one number")
     columns, rows = [], []
