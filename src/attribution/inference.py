@@ -8,6 +8,7 @@ L_c L_c' is the second-moment matrix of the cell. Any linear function of estimat
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from math import erfc
 from statistics import NormalDist
 from typing import Literal
@@ -47,8 +48,8 @@ def normal_p_value(z) -> np.ndarray:
     return np.array([erfc(abs(value) / 2**0.5) for value in np.atleast_1d(np.asarray(z, float))])
 
 
-def normal_interval(estimate, std_error, level: float = 0.95, critical: float | None = None):
-    """Two-sided interval estimate -+ z * std_error; `critical` replaces the normal quantile (simultaneous bands)."""
+def normal_interval(estimate, std_error, level: float = 0.95, critical=None):
+    """Two-sided interval estimate -+ z * std_error; `critical` (one, or one each) replaces the normal quantile."""
     z = normal_quantile(0.5 + level / 2) if critical is None else critical
     estimate, std_error = np.asarray(estimate, float), np.asarray(std_error, float)
     return estimate - z * std_error, estimate + z * std_error
@@ -69,6 +70,111 @@ def sup_t(cov: np.ndarray, level: float = 0.95, draws: int = 40_000, seed: int =
     root = vectors * np.sqrt(np.clip(value, 0, None))
     normal = np.random.default_rng(seed).standard_normal((draws, int(keep.sum())))
     return float(np.quantile(np.abs(normal @ root.T).max(axis=1), level))
+
+
+def student_quantile(p: float, dof) -> np.ndarray:
+    """The p-quantile of Student's t; NaN degrees of freedom give NaN."""
+    from scipy.special import stdtrit  # slow to import, seldom needed
+
+    return stdtrit(np.asarray(dof, float), p)
+
+
+def student_p_value(t, dof) -> np.ndarray:
+    """Two-sided p-values of t statistics; NaN stays NaN."""
+    from scipy.special import stdtr
+
+    return 2 * stdtr(np.asarray(dof, float), -np.abs(np.asarray(t, float)))
+
+
+def weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(..., j) sums of values (..., k) by weights (j, k); NaN only where a missing value carries weight."""
+    missing = np.isnan(values)
+    out = np.where(missing, 0.0, values) @ weights.T
+    out[(missing.astype(float) @ (weights != 0).T.astype(float)) > 0] = np.nan
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jackknife:
+    """K estimates with each of G clusters left out in turn, and how every cluster's outcomes enter them.
+
+    Made for estimators that are linear in the outcomes. First axis r: 0 with all clusters, r without cluster r - 1.
+
+    estimates : (1 + G, B) of the B base estimates; NaN where leaving the cluster out leaves none. shares : (1 + G, g).
+    loadings : (1 + G, G, A, B) what base estimate b gives to cluster c's contrast, by arm (even: treated, odd:
+        comparison). contrasts : (A, B, T) a contrast as a function of the outcome path.
+    weights : (1 or 1 + G, K, B) of the base estimates in the K estimates.
+    """
+
+    estimates: np.ndarray
+    shares: np.ndarray
+    loadings: np.ndarray
+    contrasts: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(G, K) rows sqrt((G - 1) / G) (theta without g - theta): S'S is the jackknife covariance CV3."""
+        if len(self.weights) == 1:
+            out = weighted(self.estimates, self.weights[0])
+        else:
+            pairs = zip(self.estimates, self.weights, strict=True)
+            out = np.stack([weighted(one, np.where(np.isnan(w), 1.0, w)) for one, w in pairs])
+            out[np.isnan(self.weights).any(axis=2)] = np.nan
+        clusters = len(self.estimates) - 1
+        return np.sqrt((clusters - 1) / clusters) * (out[1:] - out[0])
+
+    def combine(self, weights: np.ndarray) -> Jackknife:
+        """The same for linear combinations (j, K) of the estimates."""
+        own = np.stack([weighted(each.T, weights).T for each in self.weights])
+        return replace(self, weights=own)
+
+    def path(self, k: int) -> np.ndarray:
+        """(1 + G, G, A, T) what estimate k gives to every outcome of a cluster's arm; NaN where it does not exist."""
+        weights = self.weights[:, k]
+        used = np.flatnonzero((np.nan_to_num(weights, nan=1.0) != 0).any(axis=0))
+        loadings = np.where(weights[:, None, None, used] == 0, 0.0, self.loadings[..., used])
+        each = weights[:, None, None, used] * loadings
+        return np.einsum("rcab,abt->rcat", each, self.contrasts[:, used])
+
+    @property
+    def dof(self) -> np.ndarray:
+        """(K,) degrees of freedom of the jackknife variance: the fewest that a working model gives.
+
+        Satterthwaite's (sum of eigenvalues)^2 / (sum of their squares) of the scores' covariance (Bell & McCaffrey
+        2002; Imbens & Kolesár 2016), from the design alone, when each cluster has shocks of its own that are
+        independent from period to period or a random walk, common to its treated and comparison units or separate
+        (the common ones where they make at least a tenth of the largest variance: else they all but cancel).
+        """
+        out = np.full(self.weights.shape[1], np.nan)
+        for k in range(len(out)):
+            path = self.path(k)
+            shift = path[1:] - path[0]
+            if np.isfinite(shift).all() and np.abs(shift).max() > 0:
+                out[k] = min(_satterthwaite(shift))
+        return out
+
+    def arms(self) -> np.ndarray:
+        """(K, 2) clusters that any treated, any comparison unit of each estimate belongs to."""
+        counts = []
+        for k in range(self.weights.shape[1]):
+            seen = (np.nan_to_num(self.path(k)[0]) != 0).any(axis=2)
+            counts.append([int(seen[:, arm::2].any(axis=1).sum()) for arm in (0, 1)])
+        return np.array(counts)
+
+
+def _satterthwaite(shift: np.ndarray) -> list[float]:
+    """Degrees of freedom under four working models; shift : (G scores, G clusters, A arms, T)."""
+    out, largest = [], 0.0
+    for serial in (shift, np.cumsum(shift[..., ::-1], axis=-1)):
+        for shocks in (serial, serial.sum(axis=2, keepdims=True)):
+            flat = shocks.reshape(len(shocks), -1)
+            gram = flat @ flat.T
+            trace = np.trace(gram)
+            largest = max(largest, trace)
+            if trace > 0.1 * largest:  # shocks that cancel within the clusters say nothing
+                out.append(float(trace**2 / (gram**2).sum()))
+    return out
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:

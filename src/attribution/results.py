@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from .errors import EstimationError
-from .inference import normal_interval, normal_p_value, sup_t
+from .inference import (
+    Jackknife,
+    normal_interval,
+    normal_p_value,
+    student_p_value,
+    student_quantile,
+    sup_t,
+    weighted,
+)  # fmt: skip
 
 Band = Literal["pointwise", "simultaneous"]
 
@@ -47,6 +55,7 @@ class Effects(Result):
     scores : (m, k) independent score rows, S'S = covariance (see `inference`).
     n_treated, n_comparison : (k,) units behind each estimate.
     spec : the options of the call. notes : sentences a reader must see with the numbers.
+    dof : (k,) degrees of freedom of the standard errors (few clusters); None: normal. jackknife : where they come from.
     shares, share_scores : (g,) estimated aggregation shares of the cohorts and their (m, g) scores, where they exist.
     """
 
@@ -61,6 +70,8 @@ class Effects(Result):
     notes: tuple[str, ...] = ()
     shares: pd.Series | None = None
     share_scores: np.ndarray | None = None
+    dof: np.ndarray | None = None
+    jackknife: Jackknife | None = None
 
     def __len__(self) -> int:
         return len(self.estimate)
@@ -77,10 +88,19 @@ class Effects(Result):
         return np.where(variance > 0, np.sqrt(variance), np.nan)
 
     def conf_int(self, level: float = 0.95, band: Band = "pointwise") -> tuple[np.ndarray, np.ndarray]:
-        """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V))."""
+        """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V)).
+
+        With `dof`, Student's t in place of the normal. The band is then Bonferroni's: a covariance estimated from few
+        clusters overstates how much the estimates move together, and sup-t covers too seldom.
+        """
         if not 0 < level < 1:
             raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
-        critical = sup_t(self.cov, level) if band == "simultaneous" else None
+        critical: np.ndarray | float | None = None
+        if self.dof is not None:
+            at_once = int(np.isfinite(self.std_error).sum()) if band == "simultaneous" else 1
+            critical = student_quantile(1 - (1 - level) / 2 / max(at_once, 1), self.dof)
+        elif band == "simultaneous":
+            critical = sup_t(self.cov, level)
         return normal_interval(self.estimate, self.std_error, level, critical)
 
     def combine(
@@ -99,7 +119,7 @@ class Effects(Result):
                 "every combined estimate to exist", "estimates that could not be made", "give those cells weight zero",
                 count=int(np.isnan(self.estimate[used]).sum()),
             )  # fmt: skip
-        scores = self.scores[:, used] @ w[:, used].T
+        scores = self.scores[:, used] @ w[:, used].T if self.dof is None else weighted(self.scores, w)
         if weights_influence is not None:
             scores = scores + weights_influence
         if labels is None:
@@ -108,22 +128,36 @@ class Effects(Result):
             self, labels=labels.reset_index(drop=True), estimate=w[:, used] @ self.estimate[used], scores=scores,
             n_treated=_largest(self.n_treated, w), n_comparison=_largest(self.n_comparison, w),
             estimand=estimand or self.estimand, unit=unit or self.unit, shares=None, share_scores=None,
+            **self._combined_dof(w),
         )  # fmt: skip
 
     def rows(self, keep: np.ndarray, *, unit: str | None = None, estimand: str | None = None) -> Effects:
         """Some of the estimates, by place or by a (k,) mask; the shares of all cohorts stay."""
+        at = np.arange(len(self))[keep]
         return replace(
-            self, labels=self.labels.iloc[np.arange(len(self))[keep]].reset_index(drop=True),
-            estimate=self.estimate[keep], scores=self.scores[:, keep], n_treated=np.asarray(self.n_treated)[keep],
-            n_comparison=np.asarray(self.n_comparison)[keep], unit=unit or self.unit,
-            estimand=estimand or self.estimand,
+            self, labels=self.labels.iloc[at].reset_index(drop=True), estimate=self.estimate[at],
+            scores=self.scores[:, at], n_treated=np.asarray(self.n_treated)[at],
+            n_comparison=np.asarray(self.n_comparison)[at], unit=unit or self.unit, estimand=estimand or self.estimand,
+            dof=None if self.dof is None else self.dof[at],
+            jackknife=None if self.jackknife is None else self.jackknife.combine(np.eye(len(self))[at]),
         )  # fmt: skip
+
+    def _combined_dof(self, w: np.ndarray) -> dict[str, Any]:
+        """Degrees of freedom of combinations; without the clusters' own loadings, the fewest behind any of them."""
+        if self.dof is None:
+            return {}
+        if self.jackknife is not None:
+            jackknife = self.jackknife.combine(w)
+            return {"dof": jackknife.dof, "jackknife": jackknife}
+        return {"dof": np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w])}
 
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units, in the same order."""
-        if "cells" in (self.spec.get("score_rows"), other.spec.get("score_rows")):
+        kinds = {self.spec.get("score_rows"), other.spec.get("score_rows")}
+        if "cells" in kinds or len(kinds) > 1:
             raise EstimationError(
-                "score rows that belong to units or clusters", "rows that stand for cells of many units",
+                "score rows that belong to the same units or clusters",
+                f"rows that stand for {' and '.join(sorted(map(str, kinds)))}",
                 "give Panel a cluster= (the unit itself will do), or combine within one fit",
             )  # fmt: skip
         if self.scores.shape != other.scores.shape:
@@ -131,9 +165,11 @@ class Effects(Result):
                 "two results on the same sample and as many estimates",
                 f"scores of shape {self.scores.shape} and {other.scores.shape}", "fit both on one sample",
             )  # fmt: skip
+        dofs = [one.dof for one in (self, other) if one.dof is not None]
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
             estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
+            dof=np.fmin.reduce(dofs) if dofs else None, jackknife=None,
         )  # fmt: skip
 
     def scaled(self, factor: float, unit: str) -> Effects:
@@ -149,7 +185,8 @@ class Effects(Result):
         out["estimand"], out["unit"], out["level"], out["band"] = self.estimand, self.unit, level, band
         out["estimate"], out["std_error"], out["conf_low"], out["conf_high"] = self.estimate, se, low, high
         with np.errstate(invalid="ignore", divide="ignore"):
-            out["p_value"] = normal_p_value(self.estimate / se)
+            t = self.estimate / se
+            out["p_value"] = normal_p_value(t) if self.dof is None else student_p_value(t, self.dof)
         out["n_treated"], out["n_comparison"] = self.n_treated, self.n_comparison
         return out[TIDY_COLUMNS]
 

@@ -76,6 +76,20 @@ class Cells:
             cell=(np.cumsum(keep) - 1)[self.cell[rows]], group=np.unique(self.group[rows], return_inverse=True)[1],
         )  # fmt: skip
 
+    def without(self, group: int) -> Cells:
+        """The same cells as if this group had never been seen; the others keep their numbers."""
+        gone = self.group == group
+        n, weight, sums = self.n.astype(float), self.weight.copy(), self.sums.copy()
+        for total, rows in ((n, self.one), (weight, self.w), (sums, self.y)):
+            np.subtract.at(total, self.cell[gone], rows[gone])
+        keep = np.rint(n) > 0
+        return replace(
+            self, cohort=self.cohort[keep], risk_set=None if self.risk_set is None else self.risk_set[keep],
+            observed=self.observed[keep], x=self.x[keep], n=np.rint(n[keep]).astype(np.int64), weight=weight[keep],
+            sums=sums[keep], one=self.one[~gone], w=self.w[~gone], y=self.y[~gone],
+            cell=(np.cumsum(keep) - 1)[self.cell[~gone]], group=self.group[~gone],
+        )  # fmt: skip
+
     def grouped(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of values, given for these moment rows, within independent groups: their numbers, and the sums."""
         if not len(rows):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
+from .few_clusters import jackknife_aggregate
 
 By = Literal["overall", "event_time", "cohort", "period"]
 
@@ -55,6 +56,20 @@ def aggregate(
     out = gt.combine(weights, weights_influence=extra, labels=labels, estimand=_estimand(by, overall))
     sum_comparison = bool(gt.spec.get("risk_set"))
     counts = [_counts(gt, row, g, sum_comparison) for row in weights]
+
+    def weigh(one: Effects) -> dict[str, np.ndarray]:
+        """Weights by term without one cluster; none where an average over fewer keys would be another estimand."""
+        found: dict[str, np.ndarray] = {}
+        for name in outcomes.unique():
+            own = (outcomes == name).to_numpy()
+            groups = _groups(one, own, by, balance)
+            if groups and (not overall or by == "cohort" or len(groups) == len(_groups(gt, own, by, balance))):
+                named, row, _ = _of_outcome(one, name, own, by, balance, overall)
+                found |= dict(zip(named["term"], row, strict=True))
+        return found
+
+    if gt.jackknife is not None:
+        out = jackknife_aggregate(out, gt, weights, weigh, fixed=cohort_weights is not None)
     return replace(
         out, n_treated=np.array([c[0] for c in counts]), n_comparison=np.array([c[1] for c in counts]), notes=notes,
         spec={**gt.spec, "by": by, "balance": balance, "overall": overall,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..read.threads import one_setting
 from ..results import Effects
+from .few_clusters import FEW, jackknifed, leave_one_out
 from .kernels import CannotEstimate, TwoByTwo, TwoByTwoRepeated, two_by_two, two_by_two_rc, varying
 
 Comparison = Literal["never_treated", "not_yet_treated"]
@@ -24,6 +26,7 @@ GroupTimeMethod = Literal["dr", "dr_imp", "reg", "ipw"]
 def group_time_att(
     panel: Panel, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod = "dr",
     covariates: Sequence[str] = (), anticipation: int = 0, unit: str | None = None,
+    few_clusters: Literal["auto", "off"] = "auto",
 ) -> Effects:  # fmt: skip
     """Effect on each cohort in each period: ATT(g, t).
 
@@ -33,14 +36,17 @@ def group_time_att(
     Estimator : difference in differences by outcome regression (reg), Hajek-weighted inverse propensity (ipw) or both
         (dr, Sant'Anna & Zhao 2020, traditional: logit and least squares; dr_imp: improved), per Callaway & Sant'Anna
         2021, eq. 2.4-2.10. Repeated cross-sections: the estimators of `kernels.two_by_two_rc`.
-    Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1. Few
-        clusters: see `few_clusters`.
+    Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1. At most
+        40 clusters: leave-one-cluster-out jackknife (CV3; Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023) and
+        Student's t with degrees of freedom from the design (Imbens & Kolesár 2016), also in every aggregate,
+        difference and combination; it makes the estimates again once a cluster.
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
-        >= 0.995 leave; no lower clip. One cluster: refused. Where `spec["score_rows"]` is "cells", the rows of the
-        scores belong to no unit: combine the estimates, but do not subtract those of another fit.
-    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3).
+        >= 0.995 leave; no lower clip. One cluster: refused; few: an estimate that rests on a single treated or
+        comparison cluster has no standard error (NaN), with its reason in `labels`. Where `spec["score_rows"]` is
+        "cells", the rows of the scores belong to no unit: combine the estimates, but do not subtract another fit's.
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters).
 
     Parameters
     ----------
@@ -49,6 +55,7 @@ def group_time_att(
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
     method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
     anticipation : periods >= 0. unit : unit of the outcome for the reader; default its column name.
+    few_clusters : "auto", or "off": the sums within clusters and the normal, however few they are.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def group_time_att(
     """
     if isinstance(base_period, list):
         base_period = (base_period[0], base_period[-1])
-    _check_options(comparison, base_period, method, anticipation)
+    _check_options(comparison, base_period, method, anticipation, few_clusters)
     first, last = int(panel.periods[0]) + anticipation, int(panel.periods[-1]) + anticipation
     cohort, n = panel.strata["c"].to_numpy(), panel.strata["n"].to_numpy()
     if comparison == "never_treated" and not (np.isnan(cohort) | (cohort > last)).any():
@@ -69,12 +76,15 @@ def group_time_att(
                               "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
     if cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
+    refit = partial(fit_cells, cohorts=cohorts, comparison=comparison, base_period=base_period, method=method,
+                    anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
     with one_setting():
-        fit = fit_cells(cells, cohorts, comparison=comparison, base_period=base_period, method=method,
-                        anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
+        fit = refit(cells)
         scores, rows = fit.scores(cells)
+        few = few_clusters == "auto" and cells.clustered and cells.group[-1] < FEW
+        jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
     k = len(fit.labels)
-    return Effects(
+    effects = Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
         labels=fit.labels.drop(columns=["low", "high", "outcome"] if len(panel.outcomes) == 1 else ["low", "high"]),
         estimate=fit.estimate, scores=scores[:, :k], n_treated=fit.n_treated, n_comparison=fit.n_comparison,
@@ -83,9 +93,11 @@ def group_time_att(
               "anticipation": anticipation, "periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()),
               "cells": len(cells.n), "score_rows": rows,
               "clusters": int(cells.group[-1]) + 1 if cells.clustered else None,
-              "risk_set": panel.columns["risk_set"] is not None, "outcomes": panel.outcomes},
+              "few_clusters": few_clusters, "risk_set": panel.columns["risk_set"] is not None,
+              "outcomes": panel.outcomes},
         notes=_notes(fit.labels, int(n[cohort <= first].sum())),
     )  # fmt: skip
+    return effects if jackknife is None else jackknifed(effects, jackknife)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +117,20 @@ class Part:
         cell = cells.cell[block]
         rows = np.flatnonzero(self.used[cell])
         at = cell[rows]
+        alpha, gamma = self.score(cells, at)
+        gamma *= cells.w[block][rows, None]
+        gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
+        out[rows[:, None], self.ks] = gamma
+
+    def score(self, cells: Cells, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """alpha (r,), gamma (r, k) of moment rows that belong to these cells."""
         x = np.ones((len(at), 1 + len(self.columns)), order="F")
         for place, column in enumerate(self.columns, start=1):
             x[:, place] = cells.x[at, column]
         if isinstance(self.kernel, TwoByTwoRepeated):
             assert self.post is not None
-            alpha, gamma = self.kernel.score(x, self.treated[at], self.post[at])
-        else:
-            alpha, gamma = self.kernel.score(x, self.treated[at])
-        gamma *= cells.w[block][rows, None]
-        gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
-        out[rows[:, None], self.ks] = gamma
+            return self.kernel.score(x, self.treated[at], self.post[at])
+        return self.kernel.score(x, self.treated[at])
 
 
 class GroupTimeFit:
@@ -148,9 +163,9 @@ class GroupTimeFit:
 
 def fit_cells(
     cells: Cells, cohorts: np.ndarray, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod,
-    anticipation: int, cross_section: bool,
+    anticipation: int, cross_section: bool, fewest: int = 2,
 ) -> GroupTimeFit:  # fmt: skip
-    """Point estimates of every ATT(g, t), and how to score them."""
+    """Point estimates of every ATT(g, t), and how to score them; an arm of less than `fewest` units has none."""
     fit = GroupTimeFit(cells, _layout(cells, cohorts, base_period, anticipation), cohorts)
     never = ~np.isfinite(cells.cohort) | (cells.cohort > cells.periods[-1] + anticipation)
     start = None
@@ -178,8 +193,8 @@ def fit_cells(
             fit.n_treated[k], fit.n_comparison[k] = group.n_treated, group.n_comparison
             if fit.reason[k]:
                 continue
-            if min(group.n_treated, group.n_comparison) < 2:
-                arm = "treated" if group.n_treated < 2 else "comparison"
+            if min(group.n_treated, group.n_comparison) < fewest:
+                arm = "treated" if group.n_treated < fewest else "comparison"
                 when = "either period" if cross_section else "both periods"
                 fit.reason[k] = f"fewer than two {arm} units with an outcome in {when}"
                 continue
@@ -283,12 +298,14 @@ def _notes(labels: pd.DataFrame, early: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_options(comparison, base_period, method, anticipation) -> None:
+def _check_options(comparison, base_period, method, anticipation, few_clusters="auto") -> None:
     def refuse(required, found):
         raise EstimationError(required, repr(found), "choose one of these")
 
     if comparison not in ("never_treated", "not_yet_treated"):
         refuse('comparison "never_treated" or "not_yet_treated"', comparison)
+    if few_clusters not in ("auto", "off"):
+        refuse('few_clusters "auto" or "off"', few_clusters)
     if method not in ("dr", "dr_imp", "reg", "ipw"):  # "ipw_ht" would move with the centring of the cells
         refuse('method "dr", "dr_imp", "reg" or "ipw"', method)
     if isinstance(anticipation, bool) or not isinstance(anticipation, (int, np.integer)) or anticipation < 0:

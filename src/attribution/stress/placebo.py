@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..design.match import match
 from ..errors import DesignError, EstimationError
 from ..estimate.att import att
-from ..inference import wald
+from ..inference import normal_quantile, student_quantile, wald
 from ..results import Check, Effects
 
 
@@ -50,7 +49,7 @@ def placebo_outcome(
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     spread = float(units.loc[units[treatment].astype(bool), outcome].std())
     margin = margin_sd * spread
-    rejected = abs(estimate) > stats.norm.ppf(0.5 + level / 2) * std_error
+    rejected = abs(estimate) > normal_quantile(0.5 + level / 2) * std_error
     passed = _equivalent(rejected, estimate, std_error, margin, level)
     verdict = _verdict(passed, margin_sd)
     if rejected and outcome in covariates:
@@ -85,13 +84,20 @@ def pre_period(
         raise EstimationError(
             "at least one period before date zero besides the base", "none", "widen the window of [did] in study.toml"
         )
-    statistic, df, p_value = wald(effects.estimate[use], effects.cov[np.ix_(use, use)])
     mean = effects.combine(use / use.sum())
+    if effects.dof is None:
+        statistic, df, p_value = wald(effects.estimate[use], effects.cov[np.ix_(use, use)])
+        said = f"joint test p = {p_value:.2f} ({df} degrees of freedom)"
+    else:  # few clusters: their covariance is no ground for a joint statistic
+        p_values = effects.tidy()["p_value"].to_numpy()[use]
+        statistic = float(np.abs(effects.estimate[use] / effects.std_error[use]).max())
+        p_value = min(1.0, float(p_values.min()) * len(p_values))
+        said = f"largest t {statistic:.1f}, p = {p_value:.2f} over all (Bonferroni, few clusters)"
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
-    passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level)
+    passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
     text = (
         f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
-        f"(standard error {_say(std_error)}); joint test p = {p_value:.2f} ({df} degrees of freedom): "
+        f"(standard error {_say(std_error)}); {said}: "
         f"{_verdict(passed, margin_sd) if spread or passed is False else 'not different from zero, which shows nothing'}."
     )
     return Check(
@@ -111,11 +117,12 @@ def _say(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _equivalent(rejected: bool, estimate: float, std_error: float, margin: float, level: float) -> bool | None:
+def _equivalent(rejected, estimate: float, std_error: float, margin: float, level: float, dof=None) -> bool | None:
     """False if zero is rejected, True if the estimate is shown to be within the margin, None between the two."""
     if rejected:
         return False
-    return True if abs(estimate) + stats.norm.ppf(level) * std_error < margin else None
+    critical = normal_quantile(level) if dof is None else float(student_quantile(level, dof)[0])
+    return True if abs(estimate) + critical * std_error < margin else None
 
 
 def _verdict(passed: bool | None, margin_sd: float) -> str:

@@ -1,0 +1,125 @@
+"""Standard errors from few clusters: every estimate again without each cluster, and Student's t.
+
+Scores of few clusters understate the variance, most of all when few are treated or one is large: a cluster pulls the
+estimate towards itself, and the normal quantile takes the variance for known. Leaving a cluster out undoes the first
+(the jackknife CV3: Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023), degrees of freedom from the design the
+second (Imbens & Kolesár 2016). tests/recovery/few_clusters.csv holds how often a true null is then rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..cohorts.cells import Cells
+from ..inference import Jackknife
+from ..results import Effects
+
+if TYPE_CHECKING:
+    from .did import GroupTimeFit
+
+FEW = 40  # clusters: with more, the scores of the clusters themselves
+
+
+def leave_one_out(cells: Cells, fit: GroupTimeFit, refit: Callable[[Cells], GroupTimeFit]) -> Jackknife:
+    """Every ATT(g, t) and cohort share without each cluster in turn.
+
+    refit : makes the fit again from other cells; it may be left with one unit in an arm.
+    """
+    clusters, k = int(cells.group[-1]) + 1, len(fit.labels)
+    place = pd.Series(np.arange(k), index=fit.labels["term"])
+    arms = 4 if any(part.post is not None for part in fit.parts) else 2
+    estimates, shares = np.full((1 + clusters, k), np.nan), np.zeros((1 + clusters, len(fit.shares)))
+    loadings = np.full((1 + clusters, clusters, arms, k), np.nan)
+    for r in range(1 + clusters):
+        left = cells.without(r - 1) if r else cells
+        one = refit(left) if r else fit
+        at = place[one.labels["term"]].to_numpy()
+        estimates[r, at], shares[r] = one.estimate, one.shares.to_numpy()
+        loadings[r][..., at] = _loadings(left, one, clusters, arms)
+    missing = np.isnan(estimates)
+    loadings[np.broadcast_to(missing[:, None, None], loadings.shape)] = np.nan
+    return Jackknife(estimates=estimates, shares=shares, loadings=loadings, weights=np.eye(k)[None],
+                     contrasts=_contrasts(cells.periods, fit.labels, arms))  # fmt: skip
+
+
+def _loadings(cells: Cells, fit: GroupTimeFit, clusters: int, arms: int) -> np.ndarray:
+    """(G, A, K) sums of w alpha by cluster and arm: treated, comparison (and again in the later period)."""
+    out = np.zeros((clusters * arms, len(fit.labels)))
+    for part in fit.parts:
+        rows = np.flatnonzero(part.used[cells.cell])
+        at = cells.cell[rows]
+        arm = np.where(part.treated[at], 0, 1) + (0 if part.post is None else 2 * part.post[at])
+        alpha, _ = part.score(cells, at)
+        sums = np.bincount(cells.group[rows] * arms + arm, weights=cells.w[rows] * alpha, minlength=len(out))
+        out[:, part.ks] = sums[:, None]
+    return out.reshape(clusters, arms, -1)
+
+
+def _contrasts(periods: np.ndarray, labels: pd.DataFrame, arms: int) -> np.ndarray:
+    """(A, K, T) outcome path -> what a loading multiplies: the change, or its own period in repeated cross-sections."""
+    low, high, period = (labels[name].to_numpy()[:, None] for name in ("low", "high", "period"))
+    base = ((periods >= low) & (periods <= high)).astype(float)
+    base /= np.maximum(base.sum(axis=1, keepdims=True), 1)
+    later = (periods == period).astype(float)
+    return np.stack([later - base] * 2 if arms == 2 else [base, base, later, later])
+
+
+def jackknifed(effects: Effects, jackknife: Jackknife) -> Effects:
+    """ATT(g, t) with the jackknife in place of the clusters' scores."""
+    shares = jackknife.shares
+    factor = np.sqrt((len(shares) - 2) / (len(shares) - 1))
+    return _with(replace(effects, share_scores=factor * (shares[1:] - shares[0])), jackknife)
+
+
+def jackknife_aggregate(
+    out: Effects, gt: Effects, weights: np.ndarray, weigh: Callable[[Effects], dict[str, np.ndarray]], fixed: bool
+) -> Effects:
+    """An aggregate of `gt` with its weights made again without each cluster.
+
+    weights : (j, K) with all clusters. weigh : ATT(g, t) without a cluster -> weights by term of `out`. A cohort may
+    leave with its only cluster, unless its weight is `fixed`; an ATT(g, t) of a cohort that stays may not.
+    """
+    jackknife, shares = gt.jackknife, gt.shares
+    assert jackknife is not None and shares is not None
+    replicates = [weights]
+    rows_of = shares.index.get_indexer(pd.Index(gt.labels["cohort"]))
+    for estimate, share in zip(jackknife.estimates[1:], jackknife.shares[1:], strict=True):
+        left = shares if fixed else pd.Series(share, index=shares.index)
+        one = replace(gt, estimate=estimate, scores=np.empty((0, len(estimate))), shares=left,
+                      share_scores=np.empty((0, len(left))), jackknife=None)  # fmt: skip
+        found = weigh(one)
+        own = np.array([found.get(term, np.full(len(estimate), np.nan)) for term in out.labels["term"]])
+        gone = np.isnan(estimate) & (left.to_numpy()[rows_of] > 0)
+        own[((weights != 0) & gone).any(axis=1)] = np.nan
+        replicates.append(own)
+    return _with(out, replace(jackknife, weights=np.stack(replicates)))
+
+
+def _with(effects: Effects, jackknife: Jackknife) -> Effects:
+    """These estimates with the standard errors of the jackknife, and why some have none."""
+    scores = jackknife.scores
+    lost = ~np.isnan(effects.estimate) & np.isnan(scores).any(axis=0)
+    labels = effects.labels.copy()
+    if "reason" not in labels:
+        labels["reason"] = ""
+    arms = jackknife.arms()
+    lost &= arms.any(axis=1)  # a base period is zero with any clusters
+    for k in np.flatnonzero(lost):
+        labels.loc[k, "reason"] = _why(*arms[k].tolist())
+    notes = tuple(note for note in effects.notes if not note.startswith("Few clusters"))
+    note = f"Few clusters ({len(scores)}): jackknife standard errors, Student's t."
+    if lost.any():
+        note += f" {int(lost.sum())} estimates have no standard error, see `labels['reason']`."
+    return replace(effects, labels=labels, scores=scores, dof=jackknife.dof, jackknife=jackknife, notes=(*notes, note))
+
+
+def _why(treated: int, comparison: int) -> str:
+    for count, arm in ((treated, "treated"), (comparison, "comparison")):
+        if count < 2:
+            return f"{count} {arm} cluster: no honest standard error with fewer than 2"
+    return "no standard error: without one of the clusters there is no such estimate"
