@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import attribution as at
 from attribution.errors import EstimationError
-from attribution.stress.dip import NAIVE, base_note, drift, persistence, refuse_dip
+from attribution.estimate.did import NAIVE, base_note
+from attribution.stress.dip import drift, persistence, refuse_dip
 
 OPTIONS = {"comparison": "never_treated"}
 

@@ -45,7 +45,7 @@ class Panel(Result):
     Units treated in or before the first period have no period before treatment: they are dropped and counted.
     """
 
-    _own_cluster = False
+    own_cluster = False
 
     def __init__(
         self, frame: Any, *, unit: str | None, cohort: str, outcome: Outcome, period: str | None = None,
@@ -141,7 +141,7 @@ class Panel(Result):
     @property
     def _letters(self) -> list[str]:
         """SQL of cohort, and of risk set, weight and cluster where the panel has them."""
-        parts = {"r": "risk_set", "w": "weight", "u AS k" if self._own_cluster else "k": "cluster"}
+        parts = {"r": "risk_set", "w": "weight", "u AS k" if self.own_cluster else "k": "cluster"}
         return ["c", *(letter for letter, part in parts.items() if self.columns[part])]
 
     def keys(self, covariates: Sequence[str] = ()) -> list[str]:
@@ -269,7 +269,7 @@ class Panel(Result):
             return self
         out = copy.copy(self)
         out.columns = {**self.columns, "cluster": self.columns["unit"] or "row"}
-        out._own_cluster = True
+        out.own_cluster = True
         out.__dict__.pop("_units", None)
         return out
 

@@ -21,6 +21,10 @@ from .kernels import CannotEstimate, TwoByTwo, TwoByTwoRepeated, two_by_two, two
 Comparison = Literal["never_treated", "not_yet_treated"]
 Base = Literal["varying", "universal"] | int | tuple[int, int] | list[int]
 GroupTimeMethod = Literal["dr", "dr_imp", "reg", "ipw"]
+NAIVE = (
+    "The base is the last period before treatment: where people select on a dip, the rebound counts as effect; "
+    "see at.dip_test."
+)
 
 
 def group_time_att(
@@ -81,9 +85,9 @@ def group_time_att(
     with one_setting():
         fit = refit(cells)
         scores, rows = fit.scores(cells)
-        few = few_clusters == "auto" and cells.clustered and cells.group[-1] < FEW
+        few = few_clusters == "auto" and cells.clustered and not panel.own_cluster and cells.group[-1] < FEW
         jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
-    k = len(fit.labels)
+    k, early = len(fit.labels), int(n[cohort <= first].sum())
     effects = Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
         labels=fit.labels.drop(columns=["low", "high", "outcome"] if len(panel.outcomes) == 1 else ["low", "high"]),
@@ -95,7 +99,7 @@ def group_time_att(
               "clusters": int(cells.group[-1]) + 1 if cells.clustered else None,
               "few_clusters": few_clusters, "risk_set": panel.columns["risk_set"] is not None,
               "outcomes": panel.outcomes},
-        notes=_notes(fit.labels, int(n[cohort <= first].sum())),
+        notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation)])),
     )  # fmt: skip
     return effects if jackknife is None else jackknifed(effects, jackknife)
 
@@ -289,13 +293,21 @@ def _layout(cells: Cells, cohorts: np.ndarray, base: Base, anticipation: int) ->
     return pd.DataFrame(rows, columns=["term", "outcome", "cohort", "period", "event_time", "low", "high"])
 
 
-def _notes(labels: pd.DataFrame, early: int) -> tuple[str, ...]:
+def _notes(labels: pd.DataFrame, early: int) -> list[str]:
     notes = []
     if early:
         notes.append(f"{early} units treated within anticipation of the first period are left out.")
     missing = labels.loc[~labels["reason"].isin(["", "base period"]), "reason"].value_counts()
     notes += [f"{count} of {len(labels)} ATT(g, t) could not be estimated: {why}." for why, count in missing.items()]
     return tuple(notes)
+
+
+def base_note(base_period: Base, anticipation: int = 0) -> str:
+    """The sentence a reader must see when the base is the last period before treatment; empty otherwise."""
+    if isinstance(base_period, str):
+        return NAIVE
+    last = base_period if isinstance(base_period, (int, np.integer)) else max(base_period)
+    return NAIVE if last == -1 - anticipation else ""
 
 
 def _check_options(comparison, base_period, method, anticipation, few_clusters="auto") -> None:

@@ -106,7 +106,8 @@ def side_by_side(parts: Sequence[Effects]) -> Effects:
         scores=np.column_stack([part.scores for part in parts]),
         n_treated=np.concatenate([part.n_treated for part in parts]),
         n_comparison=np.concatenate([part.n_comparison for part in parts]),
-        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)), jackknife=None,
+        dof=None if first.dof is None else np.concatenate([part.dof for part in parts if part.dof is not None]),
     )  # fmt: skip
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..cohorts.panel import Panel
@@ -13,7 +15,9 @@ from ..estimate.aggregate import aggregate
 from ..estimate.did import group_time_att
 from ..outcomes.career import MONTHS_PER_PERIOD
 from ..results import Check, Effects
+from ..stress.dip import base_curve
 from ..stress.placebo import pre_period
+from ..stress.trends import Bounds, relative_magnitudes
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade, grade
@@ -76,9 +80,47 @@ def income_panel(
                  risk_set="risk_set")  # fmt: skip
 
 
+def income_base_curve(
+    study: Study, one: Comparison, *, bases: Sequence[Any] | None = None, horizon: int | None = None,
+    covariates: bool = True,
+) -> Effects:  # fmt: skip
+    """Effect on income at the horizon, from one base period after another (`base_curve`).
+
+    bases : event times since date zero or windows; None is every period of [did] before date zero: those in the dip are
+        there to show what they would have said. horizon : periods since date zero; None is the study's.
+    """
+    names = list(study.did.covariates) if covariates else []
+    horizon = horizon_periods(study) if horizon is None else horizon
+    bases = range(study.did.window[0], 0) if bases is None else bases
+    first = min(int(np.min(base)) for base in bases)
+    panel = income_panel(one, ["income"], names, window=(first, horizon))
+    lived = {int(e) for e in np.unique(np.subtract.outer(panel.periods, panel.cohorts))}
+    bases = [base for base in bases if not isinstance(base, int) or base in lived]
+    return base_curve(panel, bases=bases, horizon=horizon, comparison="never_treated", covariates=names,
+                      method="dr" if covariates else "reg", unit=study.outcomes["income"].unit)  # fmt: skip
+
+
+def income_bounds(study: Study, income: Income, *, mbar: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)) -> Bounds:
+    """Honest bounds of the effect at the horizon: how far trends may part before it is gone, with the dip and without.
+
+    All periods of [did] before date zero set the size of the steps; those of `dip` are left out in the second variant.
+    """
+    times = income.events.labels["event_time"].astype(int)
+    pre = [int(e) for e in times if e < 0]
+    dip = [e for e in pre if study.did.dip and study.did.dip[0] <= e <= study.did.dip[1]]
+    if len(dip) > len(pre) - 2:
+        raise EstimationError("two periods or more before the dip", f"{len(pre) - len(dip)}", "widen the window of [did]")
+    return relative_magnitudes(income.events, pre_periods=pre, dip=dip or None, at=horizon_periods(study), mbar=mbar)
+
+
+def horizon_periods(study: Study) -> int:
+    """The study's horizon in periods of its income."""
+    return study.horizon_months // MONTHS_PER_PERIOD[study.frequency]
+
+
 def at_horizon(study: Study, events: Effects) -> Effects:
     """The rows of effects by event time that lie at the study's horizon."""
-    at = study.horizon_months // MONTHS_PER_PERIOD[study.frequency]
+    at = horizon_periods(study)
     place = (events.labels["event_time"] == at).to_numpy()
     if not place.any():
         raise EstimationError(

@@ -23,6 +23,7 @@ from ..stress.dip import base_curve, dip_check, drift, drift_check, faded, order
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade, grade
+from .income import horizon_periods
 
 Name = Literal["long base", "symmetric, given the dip", "symmetric, less the trend"]
 OTHERS = ("last period before the start", "symmetric", "symmetric, less the trend", "history")
@@ -235,8 +236,8 @@ def _with_average(effect: Effects, horizons: list[int], name: str) -> Effects:
 
 
 def recommended_income(
-    study: Study, one: Comparison, *, dip: Sequence[int], base: Sequence[int], before: Sequence[int],
-    horizons: Sequence[int], covariates: bool = True, **options: Any,
+    study: Study, one: Comparison, *, dip: Sequence[int] | None = None, base: Sequence[int] | None = None,
+    before: Sequence[int] | None = None, horizons: Sequence[int] | None = None, covariates: bool = True, **options: Any,
 ) -> Recommended:  # fmt: skip
     """Household income of starters, by an estimator chosen on the quarters before they applied: ATT(h).
 
@@ -246,33 +247,23 @@ def recommended_income(
 
     Parameters
     ----------
-    dip, base, before : event times since the application; horizons : periods since the start; see `recommended_did`.
+    dip, base : event times since the application; None is selection_dip and selection_base of [did]. before : None is
+        from the first period of [did] to the end of the base. horizons : periods since the start; None is the study's.
     covariates : hold the covariates of [did] equal, or none. options : of `recommended_did` (margin_sd, level, others).
     """
-    names = [name for name in study.did.covariates if covariates]
+    plan = study.did
+    dip, base = dip or plan.selection_dip, base or plan.selection_base
+    if dip is None or base is None:
+        raise EstimationError("the dip and a base since the application", "none in [did] of study.toml",
+                              "add selection_dip and selection_base")  # fmt: skip
+    before = before or (min(plan.window[0], base[0]), base[1])
+    horizons = horizons or [horizon_periods(study)]
+    names = [name for name in plan.covariates if covariates]
     panel = application_panel(one, names, (min(base[0], before[0], dip[0] - 1 - max(horizons)), max(horizons)))
     names = [name for name in names if len(pd.unique(panel.covariates([name])[name])) > 1]
     unit = study.outcomes["income"].unit
     return recommended_did(panel, delay="delay", dip=dip, base=base, before=before, horizons=horizons, later="stay",
                            covariates=names, unit=unit, **options)  # fmt: skip
-
-
-def income_base_curve(
-    study: Study, one: Comparison, *, bases: Sequence[Any], horizon: int, covariates: bool = True
-) -> Effects:  # fmt: skip
-    """Effect on household income `horizon` periods after the start, from one base period after another (`base_curve`).
-
-    Covered starters within the risk set of their start period, as in `income_effects`; bases are event times since the
-    start, those in the dip included: the curve is there to show what they would have said.
-    """
-    names = list(study.did.covariates) if covariates else []
-    first = min(int(np.min(base)) for base in bases)
-    panel = Panel(
-        one.covered.panel(["income"], window=(first, horizon), covariates=names), unit="unit", period="period",
-        cohort="cohort", outcome="income", cluster="person", risk_set="risk_set",
-    )  # fmt: skip
-    return base_curve(panel, bases=bases, horizon=horizon, comparison="never_treated", covariates=names,
-                      method="dr" if covariates else "reg", unit=study.outcomes["income"].unit)  # fmt: skip
 
 
 def application_panel(one: Comparison, covariates: Sequence[str], window: tuple[int, int]) -> Panel:

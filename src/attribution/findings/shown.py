@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..outcomes.income import IncomeOutcome
 from ..results import Check, Effects
 from ..study import Study
 from .bridge import Bridge, verdict
@@ -204,6 +205,20 @@ def checks_in_words(checks: Sequence[Check]) -> pd.DataFrame:
     """One row a check: the question, the verdict, what was found."""
     rows = [(check.question, VERDICT[check.passed], plain(check.text)) for check in checks]
     return Told(rows, columns=["question", "verdict", "found"])
+
+
+def definitions(incomes: Mapping[str, IncomeOutcome]) -> pd.DataFrame:
+    """How income enters each estimate, and what was counted: one row a tier."""
+    rows = []
+    for name, income in incomes.items():
+        counts = income.table.set_index("what")["count"]
+        known = max(int(counts["known"]), 1)
+        rows.append({
+            "": name, "income": income.unit, "person-periods": f"{counts['rows']:,}",
+            "not known": f"{1 - known / max(int(counts['rows']), 1):.1%}", "zero": f"{counts['zero'] / known:.1%}",
+            "negative": f"{counts['negative'] / known:.1%}",
+        })  # fmt: skip
+    return Told(pd.DataFrame(rows))
 
 
 def known_elsewhere(study: Study) -> pd.DataFrame:

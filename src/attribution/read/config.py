@@ -58,8 +58,13 @@ def _is_amount(value: Any) -> bool:
     return type(value) in (int, float) and value > 0
 
 
+def _is_selection(value: Any) -> bool:
+    whole = isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
+    return whole and value[0] <= value[1] <= 0
+
+
 def _is_dip(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value) and value[0] <= value[1] < 0
+    return _is_selection(value) and value[1] < 0
 
 
 def _is_base(value: Any) -> bool:
@@ -166,11 +171,16 @@ class MatchPlan:
 
 @dataclass(frozen=True)
 class DidPlan:
-    """[did]: covariates, base period, dip and window in event time. No default base period: it decides the answer."""
+    """[did]: covariates, base period, dip and window in event time. No default base period: it decides the answer.
+
+    selection_dip, selection_base : what the decision to apply could look at, and a base before it, since application.
+    """
 
     covariates: Names = _names(())
     base_period: int | None = _value(_is_base, "a negative event time from -8 to -1, such as -6", None)
     dip: tuple[int, int] | None = _value(_is_dip, "[first, last] with first <= last < 0", None)
+    selection_dip: tuple[int, int] | None = _value(_is_selection, "[first, last] with first <= last <= 0", None)
+    selection_base: tuple[int, int] | None = _value(_is_dip, "[first, last] with first <= last < 0", None)
     window: tuple[int, int] = _value(_is_window, "[first, last] with first < 0 <= last", (-8, 4))
 
 
@@ -333,7 +343,12 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
     if base is not None and not first <= base:
         raise _disagreement("did.base_period", f"a period inside window {[first, last]}", base, "widen the window")
     if base is not None and config.did.dip and base >= config.did.dip[0]:
-        raise _disagreement("did.base_period", f"a period before the dip {list(config.did.dip)}", base, "go further back")
+        dip = list(config.did.dip)
+        raise _disagreement("did.base_period", f"a period before the dip {dip}", base, "go further back")
+    looked, before = config.did.selection_dip, config.did.selection_base
+    if bool(looked) != bool(before) or (looked and before and before[1] >= looked[0]):
+        raise _disagreement("did.selection_base", "selection_dip, and a selection_base that ends before it",
+                            f"{looked} and {before}", "give both, or neither")  # fmt: skip
     if study.simulated and "seed" not in config.simulate:
         raise _disagreement(
             "simulate.seed", "a seed, since simulated = true", "none", "add `seed = 1` under [simulate]"

@@ -18,10 +18,6 @@ from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
 from .placebo import _equivalent, _say, _verdict
 
-NAIVE = (
-    "The base is the last period before treatment: where people select on a dip, the rebound counts as effect; "
-    "see at.dip_test."
-)
 TAIL = 0.25  # share of a dip that may be left where a trend is read
 Window = tuple[int, int]
 
@@ -83,22 +79,11 @@ def base_curve(
         span = f"{low}" if low == high else f"{low} to {high}"
         rows.append({"term": f"base={span}", "base": (low + high) / 2, "base_low": low, "base_high": high})
     out = side_by_side(columns)
-    notes = list(out.notes)
-    if any(row["base_high"] == -1 for row in rows) and NAIVE not in notes:
-        notes.append(NAIVE)
     what = "ATT overall" if horizon is None else f"ATT at event time {horizon}"
     return replace(
-        out, labels=pd.DataFrame(rows), estimand=f"{what}, by base period", notes=tuple(notes), shares=None,
+        out, labels=pd.DataFrame(rows), estimand=f"{what}, by base period", shares=None,
         share_scores=None, spec={**out.spec, "base_period": tuple(bases), "horizon": horizon},
     )  # fmt: skip
-
-
-def base_note(base_period: Base, anticipation: int = 0) -> str:
-    """The sentence a reader must see when the base is the last period before treatment; empty otherwise."""
-    if isinstance(base_period, str):
-        return NAIVE
-    last = base_period if isinstance(base_period, (int, np.integer)) else max(base_period)
-    return NAIVE if last == -1 - anticipation else ""
 
 
 def refuse_dip(base_period: Base, dip: Sequence[int], *, accept_dip: bool = False) -> str:
