@@ -75,7 +75,7 @@ def household_effects(study: Study, one: Comparison, income: Income, *, draws: i
         outcomes["equivalised income"] = equal.values
         if plan.poverty_line:
             line = given_line(plan.poverty_line, equal)
-            outcomes["below the poverty line"] = line.below(equal)
+            outcomes["share below the poverty line"] = line.below(equal)
     frame = frame.drop(columns=["income", "household_uc"], errors="ignore").assign(**outcomes)
     panel = income_panel(one, list(outcomes), names, frame=frame)
     joint = group_time_att(panel, comparison="never_treated", base_period=base_of(study, None), covariates=names)
@@ -106,12 +106,15 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
     columns : those shared by all of them (pool, design, estimator, grade, ...). A ratio whose set is no interval is not
     estimable, in words. Few people without an estimate are told as few.
     """
-    unit = study.outcomes["income"].unit
+    plan = study.outcomes["income"]
+    unit = plan.unit
     for k, name in enumerate(list(home.joint.labels.get("outcome", []))[1:], start=1):
-        row = home.joint.rows(np.array([k]), unit="share" if name == "below the poverty line" else unit)
-        about = f"ATT on {name}, {study.horizon_months} months after date zero"
-        line = home.line.summary() if home.line and row.unit == "share" else ""
-        findings.add(f"household_{tier}_{name.split()[0]}", row, tier=tier, estimand=about, text=line, **columns)
+        row = home.joint.rows(np.array([k]), unit="share" if name == "share below the poverty line" else unit)
+        about = f"ATT, {name}, {study.horizon_months} months after date zero"
+        line = ""
+        if home.line and row.unit == "share":
+            line = f"The line: {home.line.line:,.0f} {unit} per consumption unit, held fixed ({plan.poverty_line_source})."
+        findings.add(f"household_{tier}_{name.split()[0].replace('share', 'poverty')}", row, tier=tier, estimand=about, text=line, **columns)
     covered, rest = home.euros.table.to_dict("records")
     few = rest["n"] < findings.min_cell
     left = f"fewer than {findings.min_cell} starters" if few else f"{rest['n']:,} starters"
@@ -119,18 +122,23 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
     findings.add(
         f"household_{tier}_total", estimate=covered["total"], std_error=covered["std_error"], conf_low=covered["conf_low"],
         conf_high=covered["conf_high"], unit=unit, tier=tier, estimand="total that the programme caused, all covered",
-        text=f"Not covered: {left}, and no money is counted for them. {home.definition.choices[0]}; neither "
-             "equivalised nor winsorised.", **counts, **columns,
+        text=f"Not covered: {left}, and no money is counted for them. Neither equivalised nor winsorised.", **counts,
+        **columns,
     )  # fmt: skip
-    for name, about, ratios in (
-        ("share", "share of the change in income that the programme caused", home.share),
-        ("percent", "effect in percent of what they would have had", home.percent),
+    change = home.share.table.iloc[0]
+    seen = (f"Their income changed by {change['denominator']:+,.0f} {unit} on average since the base; "
+            f"{change['numerator']:+,.0f} of it was caused.")  # fmt: skip
+    for name, about, of, ratios, text in (
+        ("share", "share of the change in income that the programme caused", "% of the change", home.share, seen),
+        ("percent", "ATT, relative to what they would have had", "% of their income without it", home.percent, ""),
     ):
         ratio = ratios.table.iloc[0]
         if ratio["kind"] == "interval":
             findings.add(
-                f"household_{tier}_{name}", estimate=ratio["ratio"], std_error=ratio["std_error"], conf_low=ratio["low"],
-                conf_high=ratio["high"], unit="share", tier=tier, estimand=about, **counts, **columns,
+                f"household_{tier}_{name}", estimate=100 * ratio["ratio"], std_error=100 * ratio["std_error"],
+                conf_low=100 * ratio["low"], conf_high=100 * ratio["high"], unit=of, tier=tier, estimand=about, text=text,
+                **counts, **columns,
             )  # fmt: skip
         else:
-            findings.not_estimable(f"household_{tier}_{name}", f"the data allow {ratio['words']}", tier=tier, estimand=about)
+            why = f"the data allow {ratio['words']}"
+            findings.not_estimable(f"household_{tier}_{name}", why, tier=tier, estimand=about)

@@ -79,6 +79,11 @@ def size_in_words(value: float, parameter: str) -> str:
     return f"{np.floor(value * 10.0**digits + 1e-9) / 10.0**digits:.{max(digits, 0)}f}"
 
 
+def _cut(value: float, parameter: str) -> float:
+    """The value as it is printed, so that table, figure and finding agree."""
+    return float(size_in_words(value, parameter)) if 0 < value < np.inf else value
+
+
 def relative_magnitudes(
     effects: Effects, *, pre_periods: Sequence[int], mbar: Sequence[float] = (0, 0.5, 1, 1.5, 2), at: At = "average",
     dip: Sequence[int] | None = None, bias: Sign | None = None, monotone: Monotone | None = None,
@@ -213,7 +218,7 @@ def _bounds(
         solve = solver(here, weight_vector(here, chosen), named)
         found = [solve(value) for value in values]
         start = 1.0 if parameter == "Mbar" else max(values) or std_error / 10
-        breakdowns[variant] = breakdown(solve, start=start, relative=parameter == "M")
+        breakdowns[variant] = _cut(breakdown(solve, start=start, relative=parameter == "M"), parameter)
         rows.append({"term": "original", "pre_periods": variant, "estimate": estimate, "std_error": std_error,
                      "conf_low": low, "conf_high": high})  # fmt: skip
         rows += [{"term": f"{parameter} = {v:g}", "value": v, "pre_periods": variant, "conf_low": one.low,
