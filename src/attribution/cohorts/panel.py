@@ -31,8 +31,7 @@ class Panel(Result):
     cohort : first treated period of the unit, the same in all its rows; missing = never treated.
     outcome : number; missing values are counted and left out pair by pair. Several names are fitted jointly. A mapping
         {period: column} reads a wide table, one row a unit; {name: {period: column}} several outcomes of one.
-    weight : sampling weight >= 0, the same in all rows of a unit; units with weight 0 are left out and counted.
-    cluster : column of independent groups.
+    weight : sampling weight >= 0, the same in all rows of a unit. cluster : column of independent groups.
     risk_set : cohort for which a record is at risk (sequential trials): it is compared with that cohort only. The
         record of a unit treated later, risk_set < cohort, serves as not yet treated.
 
@@ -42,7 +41,8 @@ class Panel(Result):
         negative or infinite, periods that are no integers, outcomes that are infinite or all missing, fewer than two
         units, a frame or file that cannot be read.
 
-    Units treated in or before the first period have no period before treatment: they are dropped and counted.
+    Units treated in or before the first period have no period before treatment: they are dropped and counted. So are
+    units of weight 0, and units without any outcome: whether their rows are absent or empty makes no difference.
     """
 
     own_cluster = False
@@ -74,22 +74,24 @@ class Panel(Result):
         places = n.sum() * (1 if self.cross_section else len(self.periods))
         rows = places if wide else self.table.rows
         weightless = ~moments.keys["w"].astype(bool) if weight else np.zeros(len(n), bool)
-        always = c <= self.periods[0]
+        blank, always = ~seen.any(axis=1), c <= self.periods[0]
+        self.some_blank = bool(blank.any())
         self.counts = {
             "rows": self.table.rows, "units": int(n.sum()), "rows without outcome": round(rows - values),
             "unit-periods absent": round(places - rows),
-            "units treated in or before the first period, dropped": int(n[always & ~weightless].sum()),
+            "units without any outcome, left out": int(n[blank].sum()),
+            "units of weight 0, left out": int(n[weightless & ~blank].sum()),
+            "units treated in or before the first period, dropped": int(n[always & ~weightless & ~blank].sum()),
         }  # fmt: skip
-        if weight:
-            self.counts["units of weight 0, left out"] = int(n[weightless].sum())
         if weightless.all():
             raise DataError("weights above 0", "none", "check the column", column=weight, count=int(n.sum()))
-        if always[~weightless].all():
+        if always.all():
             raise DataError("units untreated in the first period", "none", "add earlier periods", table="panel")
-        self.moments = moments.where(~always & ~weightless)
+        self.moments = moments.where(~(weightless | blank | always))
         if self.moments.n.sum() < 2:
-            raise DataError("at least two units that are untreated at first", "one", "check the filter, and the column "
-                            "of unit keys", table="panel", column=unit)  # fmt: skip
+            raise DataError("at least two units untreated at first, with outcomes and weights above 0", "fewer",
+                            "check the filter, and the column of unit keys", table="panel", column=unit,
+                            count=int(self.moments.n.sum()))  # fmt: skip
 
     def _moments(self) -> Moments:
         """Cohorts by risk set and observed periods: sums of the outcomes less `centre`, and of their products.
@@ -155,7 +157,7 @@ class Panel(Result):
     ) -> str:
         """SQL to read FROM: keys, weight, cluster and the given expressions of y0, y1, ... under the same names.
 
-        after : leave out cohorts treated in or before this period, and units of weight 0.
+        after : leave out cohorts treated in or before this period, units of weight 0 and units without any outcome.
         """
         names, table = self.outcome_columns, self.table.sql(covariates)
         if self.cross_section:  # one value a row: the other periods are missing
@@ -163,18 +165,24 @@ class Panel(Result):
             spread = [f"CASE WHEN t = {t} THEN y{j} END AS z{j * len(at) + i}"
                       for j in range(len(self.outcomes)) for t, i in at.items()]  # fmt: skip
             plain = [f"z{j} AS {name}" for j, name in enumerate(names)]
-            raw = ", ".join(f"y{j}" for j in range(len(self.outcomes)))
-            table = f"(SELECT * EXCLUDE ({raw}), {', '.join(spread)} FROM {table})"
+            table = f"(SELECT * EXCLUDE ({', '.join(self._values)}), {', '.join(spread)} FROM {table})"
             table = f"(SELECT *, {', '.join(plain)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
         columns = [*self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
         columns += [f"x{j}" for j in range(len(covariates))]
         columns += [f"{value} AS {name}" for value, name in zip(values or names, names, strict=True)]
-        return f"(SELECT {', '.join(columns)} FROM {table}{'' if after is None else self._where(after)})"
+        return f"(SELECT {', '.join(columns)} FROM {table}{'' if after is None else self._where(after, names)})"
 
-    def _where(self, after: int) -> str:
-        return f" WHERE (c IS NULL OR c > {after})" + (" AND w > 0" if self.columns["weight"] else "")
+    def _where(self, after: int, values: Sequence[str]) -> str:
+        weighty = " AND w > 0" if self.columns["weight"] else ""
+        known = f" AND coalesce({', '.join(values)}) IS NOT NULL" if self.some_blank else ""
+        return f" WHERE (c IS NULL OR c > {after}){weighty}{known}"
+
+    @property
+    def _values(self) -> list[str]:
+        """SQL names of the values of a row of the table of units; a cross-section has one an outcome."""
+        return [f"y{j}" for j in range(len(self.outcomes))] if self.cross_section else self.outcome_columns
 
     def _by_outcome(self, values: np.ndarray) -> np.ndarray:
         """(J, T) from (J * T,)."""
@@ -190,7 +198,7 @@ class Panel(Result):
         return kinds[0] if len(kinds) == 1 else np.hstack(kinds)
 
     def _refuse_infinite(self) -> None:
-        names = [f"y{j}" for j in range(len(self.outcomes) if self.cross_section else len(self.outcome_columns))]
+        names = self._values
         each = " + ".join(f"count(*) FILTER (WHERE isinf({y}))" for y in names)
         any_of = " OR ".join(f"isinf({y})" for y in names)
         count = self.table.one(f"SELECT {each} AS n FROM units")
@@ -203,11 +211,11 @@ class Panel(Result):
 
     @cached_property
     def _units(self) -> dict[str, np.ndarray]:
-        """Arrays by unit, in the order of their keys, without those treated from the first period or of weight 0."""
-        names = [f"y{j}" for j in range(len(self.outcomes))] if self.cross_section else self.outcome_columns
+        """Arrays by unit, in the order of their keys, without those that are left out."""
+        names = self._values
         extra = ["t"] if self.cross_section else []
         found = self.table.fetch(f"SELECT {', '.join(['u', *self._letters, *extra, *names])} FROM units "
-                                 f"{self._where(int(self.periods[0]))} ORDER BY u")  # fmt: skip
+                                 f"{self._where(int(self.periods[0]), self._values)} ORDER BY u")  # fmt: skip
         y = np.column_stack([found.pop(name).astype(float) for name in names])
         if self.cross_section:
             here = found.pop("t")[:, None] == self.periods
@@ -260,7 +268,7 @@ class Panel(Result):
         if not names:
             return pd.DataFrame(index=range(len(self.units)))
         found = self.table.fetch(f"SELECT {', '.join(f'x{j}' for j in range(len(names)))} FROM {self.table.sql(names)} "
-                                 f"{self._where(int(self.periods[0]))} ORDER BY u")  # fmt: skip
+                                 f"{self._where(int(self.periods[0]), self._values)} ORDER BY u")  # fmt: skip
         return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})
 
     def by_unit(self) -> Panel:

@@ -33,16 +33,17 @@ class Source:
     def use(self, names: Sequence[str]) -> None:
         """Make these columns, too, part of `source`."""
         self._names = list(dict.fromkeys([*self._names, *names]))
+        lower = [str(name).lower() for name in self._names]
+        same = [name for name, low in zip(self._names, lower, strict=True) if lower.count(low) > 1]
+        if same:
+            raise DataError("names that differ in more than upper and lower case", "names that do not", "rename them",
+                            table="panel", count=len(same), keys=same)  # fmt: skip
         if isinstance(self._frame, (str, Path)):
             self._file(str(self._frame))
         else:
             self._con.register("source", _columns(self._frame, self._names))
         self.types = dict(zip(*list(self.fetch("DESCRIBE source").values())[:2], strict=True))
         _require(self._names, list(self.types))
-        same = [name for name in self._names if [each.lower() for each in self._names].count(name.lower()) > 1]
-        if same:
-            raise DataError("names that differ in more than upper and lower case", "names that do not", "rename them",
-                            table="panel", count=len(same), keys=same)  # fmt: skip
 
     def run(self, sql: str) -> None:
         self._ask(sql, "fetchall")
@@ -128,7 +129,7 @@ def _rereadable(frame: Any) -> Any:
     except Exception as error:  # whatever its library raises
         raise _unreadable(error) from error
     raise DataError("a pandas, Polars or Arrow frame, a DuckDB relation, or the path of a Parquet or CSV file",
-                    f"a {type(frame).__name__}", "convert it, for example to a pandas frame", table="panel")  # fmt: skip
+                    f"a {type(frame).__name__}", "convert it, for example to pandas", table="panel")  # fmt: skip
 
 
 def _columns(frame: Any, names: list[str]) -> Any:

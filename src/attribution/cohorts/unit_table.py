@@ -190,8 +190,8 @@ class UnitTable:
     def _refuse_missing(self, table: str, covariates: Sequence[str], key: str = "u") -> None:
         for j, name in enumerate(covariates):
             flaw = f"x{j} IS NULL" + (f" OR abs(x{j}) > 1e100" if self.is_number(name) else "")
-            self._refuse(flaw, "covariates known for every unit, and finite", "missing or infinite values",
-                         "impute or correct them, or drop these units and say so", column=name, table=table, key=key)  # fmt: skip
+            self._refuse(flaw, "covariates known for every unit, and finite", "missing or infinite values", "impute or "
+                         "correct them, or drop these units and say so", column=name, table=table, key=key)  # fmt: skip
 
     def _refuse_duplicates(self) -> None:
         if not self.one("SELECT count(*) FILTER (WHERE twice) AS n FROM units")["n"]:

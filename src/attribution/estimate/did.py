@@ -74,7 +74,8 @@ def group_time_att(
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
                               column=panel.columns["cohort"])  # fmt: skip
     cells = build_cells(panel, covariates, after=first)
-    cohorts = np.array([g for g in panel.cohorts if _treated(cells, g).any()], dtype=int)
+    seen = cells.observed.any(axis=1)
+    cohorts = np.array([g for g in panel.cohorts if (_treated(cells, g) & seen).any()], dtype=int)
     if not len(cohorts):
         raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
                               "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip

@@ -87,7 +87,7 @@ def did_2x2(
         if len(scores) < 2:
             raise EstimationError("at least two clusters", "one", "cluster by unit", column=cluster)
     design = "panel" if unit is not None else "repeated cross-sections"
-    left = int((~used).sum())
+    left = int((~used).sum()) + panel.counts["units without any outcome, left out"]
     notes = (f"{left} {'units without both outcomes' if unit is not None else 'rows without outcome'} are left out.",)
     return Effects(
         estimand="ATT", unit=outcome, labels=pd.DataFrame({"term": ["att"], "period": [int(periods[1])]}),
