@@ -33,7 +33,9 @@ class Cells:
     cohort, risk_set, n, weight : (C,). observed : (C, J * T). x : (C, p) covariates without intercept, columns `names`.
     sums : (C, J * T) of w y. one, w, y : (m,), (m,), (m, J * T) moment rows of z = (1, w, w y); cell : (m,) their cell;
     group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
-    Outcomes are centred by period (differences between groups do not move); unobserved periods hold 0.
+    Outcomes of a panel count from the first known one of the unit, and are centred by period: differences of changes do
+    not move, and their variance does not drown in that of the levels. Cross-sections are only centred. Unobserved
+    periods hold 0.
     """
 
     periods: np.ndarray
@@ -111,8 +113,8 @@ def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | No
     count = strata["n"][kept] @ seen
     centre = strata["sums"][kept].sum(axis=0) / np.maximum(count, 1)
     weighted, clustered = panel.columns["weight"] is not None, panel.columns["cluster"] is not None
-    paths = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
-              for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
+    paths = [f"({change} - {mean!r})" + (" * w" if weighted else "")
+             for change, mean in zip(panel.changes, centre.tolist(), strict=True)]  # fmt: skip
     source, keys = panel.select(covariates, paths, after), panel.keys(covariates)
     z = ["w", *panel.outcome_columns] if weighted else panel.outcome_columns
     few = _few(panel, source, keys, len(z), int(strata["n"][kept].sum()), bool(covariates))
@@ -168,9 +170,13 @@ def _second_moments(panel: Panel, source: str, keys: list[str], z: list[str]):
     gram[np.isnan(gram)] = 0  # no unit seen in both
     _refuse_overflow(gram)
     mean = first / n[:, None]
-    size, vectors = np.linalg.eigh(gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
-    size = np.where(size > 1e-15 * np.trace(gram, axis1=1, axis2=2)[:, None], size, 0.0)
-    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1)  # (C, d, d): rows of the root of the centred part
+    centred = gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    own, raw = (np.diagonal(each, axis1=1, axis2=2) for each in (centred, gram))
+    scale = np.sqrt(np.where(own > 1e-14 * raw, own, 0.0))  # as correlations, weights do not drown in large outcomes
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    size, vectors = np.linalg.eigh(centred * inverse[:, :, None] * inverse[:, None, :])
+    size = np.where(size > 1e-15 * d, size, 0.0)
+    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1) * scale[:, None, :]  # root of the centred part
     level = np.sqrt(n)[:, None] * np.column_stack([np.ones(len(n)), mean])
     rows = np.concatenate([np.dstack([np.zeros((len(n), d, 1)), spread]), level[:, None]], axis=1)
     keep = np.column_stack([size > 0, np.ones(len(n), bool)])

@@ -91,7 +91,8 @@ class Panel(Result):
         """By cohort, risk set and observed periods: c, r (NaN without), w > 0, n, observed and sums (S, J * T)."""
         names, keys = self.outcome_columns, [*self.keys(), *(["w > 0 AS w"] if self.columns["weight"] else [])]
         sums = [f"sum({value}) AS s{j}" for j, value in enumerate(names)]
-        found = self.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {self.select()} "
+        source = self.select(values=self.changes)
+        found = self.table.fetch(f"SELECT {', '.join([*keys, 'count(*) AS n', *sums])} FROM {source} "
                                  "GROUP BY ALL ORDER BY ALL")  # fmt: skip
         total = np.column_stack([found[f"s{j}"].astype(float) for j in range(len(names))])
         seen = self.pattern(found)
@@ -109,6 +110,12 @@ class Panel(Result):
         return [f"y{j}" for j in range(len(self.outcomes) * len(self.periods))]
 
     @property
+    def changes(self) -> list[str]:
+        """SQL of the outcomes, in a panel counted from the first one known of the unit (and outcome)."""
+        width = len(self.periods)
+        return [y if self.cross_section else f"({y} - b{j // width})" for j, y in enumerate(self.outcome_columns)]
+
+    @property
     def _letters(self) -> list[str]:
         parts = {"r": "risk_set", "w": "weight", "k": "cluster"}
         return ["c", *(letter for letter, part in parts.items() if self.columns[part])]
@@ -124,6 +131,7 @@ class Panel(Result):
     ) -> str:
         """SQL to read FROM: keys, weight, cluster and the given expressions of y0, y1, ... under the same names.
 
+        In a panel, expressions may use b0, b1, ...: the first known value of each outcome of the unit.
         after : leave out cohorts treated in or before this period, units of weight 0 and units without any outcome.
         """
         names, table = self.outcome_columns, self.table.sql(covariates)
@@ -134,6 +142,10 @@ class Panel(Result):
             plain = [f"z{j} AS {name}" for j, name in enumerate(names)]
             table = f"(SELECT * EXCLUDE ({', '.join(self._values)}), {', '.join(spread)} FROM {table})"
             table = f"(SELECT *, {', '.join(plain)} FROM {table})"
+        else:
+            blocks = [names[j : j + len(self.periods)] for j in range(0, len(names), len(self.periods))]
+            first = [f"coalesce({', '.join(block)}) AS b{j}" for j, block in enumerate(blocks)]
+            table = f"(SELECT *, {', '.join(first)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
         columns = [*self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
