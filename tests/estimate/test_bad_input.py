@@ -328,7 +328,7 @@ def test_patterns_of_many_periods(periods):
     made = Panel(frame, **NAMES)
     wide = frame.pivot(index="unit", columns="t", values="y")
     np.testing.assert_array_equal(made.observed, wide.notna())
-    assert (made.strata["n"] @ made.strata["observed"] == wide.notna().sum()).all()
+    assert (made.moments.n @ made.pattern(made.moments.keys) == wide.notna().sum()).all()
     gt = group_time_att(made, comparison="never_treated", base_period="universal")
     at = int(np.flatnonzero(gt.labels["term"] == f"att(30,{periods})")[0])
     change = wide[periods] - wide[29]

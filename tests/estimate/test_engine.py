@@ -183,8 +183,8 @@ def test_order_labels_and_scale_do_not_matter_in_a_wide_table(seed, covariates, 
     names = {"period": None, "weight": weight, "cluster": cluster, "covariates": covariates}
     one = fit(wide, outcome=columns_of("y"), **names)
     other = fit(moved, outcome={2000 + t: f"income {2000 + t}" for t in PERIODS}, **names).scaled(1 / scale, "y")
-    np.testing.assert_allclose(one.estimate, other.estimate, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-6)
+    np.testing.assert_allclose(one.estimate, other.estimate, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
 
 
 @pytest.mark.parametrize("covariates", [(), ("s",), ("x",)])
@@ -288,6 +288,17 @@ def test_incomes_of_a_billion_keep_nine_digits(covariates, names, kind, tmp_path
         got = fit(big, **options)
     np.testing.assert_allclose(got.estimate, expected.estimate, rtol=1e-9, atol=1e-6)  # cents of 1e9 are good to 1e-7
     np.testing.assert_allclose(got.std_error, expected.std_error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("names", [{}, {"weight": "w"}, {"cluster": "k"}])
+@pytest.mark.parametrize("missing", [0, 0.01])
+def test_levels_that_differ_much_leave_the_changes_alone(names, missing):
+    """Between units a standard deviation of 1e6, within of 1: squares of levels would drown those of changes."""
+    frame = panel(n=3000, seed=1, missing=missing)
+    level = np.random.default_rng(0).normal(scale=1e6, size=3000)[frame["unit"]]
+    one, other = fit(frame, **names), fit(frame.assign(y=frame["y"] + level), **names)
+    np.testing.assert_allclose(one.estimate, other.estimate, rtol=1e-7)
+    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-7)
 
 
 # -- weights of cohorts, windows, bands --

@@ -34,8 +34,9 @@ class Cells:
     cohort, risk_set, n, weight : (C,). observed : (C, J * T). x : (C, p) covariates without intercept, columns `names`.
     sums : (C, J * T) of w y. one, w, y : (m,), (m,), (m, J * T) moment rows of z = (1, w, w y); cell : (m,) their cell;
     group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
-    Outcomes are centred by period (differences between groups do not move) on `centre` (J * T,); unobserved periods hold
-    0.
+    Outcomes of a panel count from the first known one of the unit, and are centred by period on `centre` (J * T,):
+    differences of changes do not move, and their variance does not drown in that of the levels. Cross-sections are only
+    centred. Unobserved periods hold 0.
     """
 
     periods: np.ndarray
@@ -127,30 +128,37 @@ class Cells:
         return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def build_cells(panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None) -> Cells:
-    """Cells of a panel without the cohorts treated in or before `after` (default: the first period)."""
+def build_cells(
+    panel: Panel, covariates: Sequence[str] = (), *, after: int | None = None, levels: bool = False
+) -> Cells:
+    """Cells of a panel without the cohorts treated in or before `after` (default: the first period).
+
+    levels : outcomes as they are, for what is no difference within a unit; their rows are those of the changes only
+        where these are units or clusters.
+    """
     if isinstance(covariates, str):
         raise DataError("covariates as a list of names", "one text", f"write covariates=[{covariates!r}]")
     after = int(panel.periods[0]) if after is None else after
     cohort = panel.moments.keys["c"].astype(float)
     strata = panel.moments.where(np.isnan(cohort) | (cohort > after))
     count = np.maximum(strata.n @ panel.pattern(strata.keys), 1)
-    centre = panel.centre + strata.sums.sum(axis=0) / count
+    centre = panel.near_means(levels=True) if levels else panel.centre + strata.sums.sum(axis=0) / count
     weighted, clustered = panel.columns["weight"] is not None, panel.columns["cluster"] is not None
-    paths = [f"({y} - {float(mean)!r})" + (" * w" if weighted else "")
-             for y, mean in zip(panel.outcome_columns, centre, strict=True)]  # fmt: skip
+    paths = [f"({value} - {mean!r})" + (" * w" if weighted else "")
+             for value, mean in zip(panel.values(levels), centre.tolist(), strict=True)]  # fmt: skip
     source, keys = panel.select(covariates, paths, after), panel.keys(covariates)
     z = ["w", *panel.outcome_columns] if weighted else panel.outcome_columns
     few = _few(panel, source, keys, len(z), strata, bool(covariates))
     cluster = None
     if few and not clustered:
-        if covariates or weighted or strata.gram is None:
+        afresh = bool(covariates) or weighted or levels or strata.gram is None
+        if afresh:
             strata = group_by(panel.table.fetch, source, keys, z, squares=True)
         rows, cell = moment_rows(strata)
         total, found = np.column_stack([strata.n, strata.sums]), strata.keys
         if not weighted:  # w = 1: its column is that of the ones
             total, rows = np.insert(total, 1, total[:, 0], axis=1), np.insert(rows, 1, rows[:, 0], axis=1)
-        if not (covariates or weighted):  # the products of the panel are about its own centre
+        if not afresh:  # the products of the panel are about its own centre
             seen = panel.pattern(found)
             total[:, 2:] -= total[:, 1:2] * (centre - panel.centre) * seen
             rows[:, 2:] -= rows[:, 1:2] * (centre - panel.centre) * seen[cell]

@@ -53,9 +53,13 @@ def moment_rows(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     refuse_overflow(moments.gram)
     n, d = moments.n.astype(float), moments.sums.shape[1]
     mean = moments.sums / n[:, None]
-    size, vectors = np.linalg.eigh(moments.gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :])
-    size = np.where(size > 1e-15 * np.trace(moments.gram, axis1=1, axis2=2)[:, None], size, 0.0)
-    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1)
+    centred = moments.gram - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    own, raw = (np.diagonal(each, axis1=1, axis2=2) for each in (centred, moments.gram))
+    scale = np.sqrt(np.where(own > 1e-14 * raw, own, 0.0))  # as correlations, weights do not drown in large outcomes
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    size, vectors = np.linalg.eigh(centred * inverse[:, :, None] * inverse[:, None, :])
+    size = np.where(size > 1e-15 * d, size, 0.0)
+    spread = np.sqrt(size)[:, :, None] * vectors.transpose(0, 2, 1) * scale[:, None, :]
     level = np.sqrt(n)[:, None] * np.column_stack([np.ones(len(n)), mean])
     rows = np.concatenate([np.dstack([np.zeros((len(n), d, 1)), spread]), level[:, None]], axis=1)
     keep = np.column_stack([size > 0, np.ones(len(n), bool)])

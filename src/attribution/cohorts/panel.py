@@ -15,6 +15,7 @@ from ..results import Result
 from .moments import Moments, group_by
 from .unit_table import BITS, EXACT, UnitTable
 
+SAMPLE = 10_000  # rows whose means are near enough to centre on
 FAR = 1e4  # squared distance of the mean from the centre, in variances, beyond which digits are lost
 MOST_PRODUCTS = 40  # outcome columns: beyond, products are more numbers than units
 Outcome = str | Sequence[str] | Mapping[Any, Any]
@@ -102,9 +103,9 @@ class Panel(Result):
         z, parts = self.outcome_columns, self.columns
         squares = parts["weight"] is None and parts["cluster"] is None and len(z) <= MOST_PRODUCTS
         keys = [*self.keys(), *(["w > 0 AS w"] if parts["weight"] else [])]
-        self.centre = self._near_means() if squares else np.zeros(len(z))
+        self.centre = self.near_means() if squares else np.zeros(len(z))
         for _ in range(2):
-            paths = [f"{y} - {float(mean)!r}" for y, mean in zip(z, self.centre, strict=True)]
+            paths = [f"{y} - {mean!r}" for y, mean in zip(self.values(), self.centre.tolist(), strict=True)]
             found = group_by(self.table.fetch, self.select(values=paths), keys, z, squares=squares)
             if not np.isfinite(found.sums).all():
                 self._refuse_infinite()
@@ -112,20 +113,24 @@ class Panel(Result):
             off = found.sums.sum(axis=0) / count
             if found.gram is None:
                 return found
-            square = np.einsum("sii->i", found.gram) / count
+            with np.errstate(over="ignore", invalid="ignore"):  # too large is told where the squares are used
+                square = np.einsum("sii->i", found.gram) / count
             if (off**2 <= FAR * (square - off**2)).all() or not off.any():
                 return found
             self.centre = self.centre + off
         return found
 
-    def _near_means(self) -> np.ndarray:
-        """(J * T,) means of the outcomes in the first rows, or of all rows where the first hold none."""
-        means = [f"avg({y}) AS {y}" for y in self.outcome_columns]
-        source = self.select()
-        found = self.table.one(f"SELECT {', '.join(means)} FROM (SELECT * FROM {source} LIMIT 10000)")
-        if not np.isfinite([found[y] if found[y] is not None else np.nan for y in self.outcome_columns]).all():
-            found = self.table.one(f"SELECT {', '.join(means)} FROM {source}")
-        near = np.array([np.nan if found[y] is None else found[y] for y in self.outcome_columns], dtype=float)
+    def near_means(self, *, levels: bool = False) -> np.ndarray:
+        """(J * T,) means of the values in the first rows, or of all rows where the first hold none."""
+        names = self.outcome_columns
+        means = ", ".join(f"avg({y}) AS {y}" for y in names)
+        source = self.select(values=self.values(levels))
+        near = np.full(len(names), np.nan)
+        for rows in (f"(SELECT * FROM {source} LIMIT {SAMPLE})", source):
+            found = self.table.one(f"SELECT {means} FROM {rows}")
+            near = np.array([np.nan if found[y] is None else found[y] for y in names], dtype=float)
+            if np.isfinite(near).all():
+                break
         return np.where(np.isfinite(near), near, 0.0)
 
     @property
@@ -139,6 +144,11 @@ class Panel(Result):
     def outcome_columns(self) -> list[str]:
         """SQL names of the values of a unit: y0, y1, ... one a period and outcome."""
         return [f"y{j}" for j in range(len(self.outcomes) * len(self.periods))]
+
+    def values(self, levels: bool = False) -> list[str]:
+        """SQL of the outcomes; in a panel, unless levels are asked for, counted from the first known one of the unit."""
+        names, width = self.outcome_columns, len(self.periods)
+        return names if levels or self.cross_section else [f"({y} - b{j // width})" for j, y in enumerate(names)]
 
     @property
     def _letters(self) -> list[str]:
@@ -157,6 +167,7 @@ class Panel(Result):
     ) -> str:
         """SQL to read FROM: keys, weight, cluster and the given expressions of y0, y1, ... under the same names.
 
+        In a panel, expressions may use b0, b1, ...: the first known value of each outcome of the unit.
         after : leave out cohorts treated in or before this period, units of weight 0 and units without any outcome.
         """
         names, table = self.outcome_columns, self.table.sql(covariates)
@@ -167,6 +178,10 @@ class Panel(Result):
             plain = [f"z{j} AS {name}" for j, name in enumerate(names)]
             table = f"(SELECT * EXCLUDE ({', '.join(self._values)}), {', '.join(spread)} FROM {table})"
             table = f"(SELECT *, {', '.join(plain)} FROM {table})"
+        else:
+            blocks = [names[j : j + len(self.periods)] for j in range(0, len(names), len(self.periods))]
+            first = [f"coalesce({', '.join(block)}) AS b{j}" for j, block in enumerate(blocks)]
+            table = f"(SELECT *, {', '.join(first)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
         columns = [*self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]

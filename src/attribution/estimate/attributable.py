@@ -34,7 +34,11 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
     spec = gt.spec
     if gt.shares is None or "base_period" not in spec:
         raise EstimationError("the result of group_time_att", gt.estimand, "take the means first, then aggregate both")
-    cells = build_cells(panel, spec["covariates"], after=int(panel.periods[0]) + spec["anticipation"])
+    levels = of == "level"
+    if levels and spec["score_rows"] == "cells":
+        raise EstimationError("score rows of units or clusters", "rows that stand for cells of many units",
+                              "estimate on panel.by_unit(): levels do not follow from changes within units")  # fmt: skip
+    cells = build_cells(panel, spec["covariates"], after=int(panel.periods[0]) + spec["anticipation"], levels=levels)
     layout = _layout(cells, gt.shares.index.to_numpy(), spec["base_period"], spec["anticipation"])
     if list(layout["term"]) != list(gt.labels["term"]) or cells.n.sum() != spec["units"]:
         raise EstimationError("the panel that the effects were estimated on", "another one", "give both together")
