@@ -115,7 +115,8 @@ class Panel(Result):
                 return found
             with np.errstate(over="ignore", invalid="ignore"):  # too large is told where the squares are used
                 square = np.einsum("sii->i", found.gram) / count
-            if (off**2 <= FAR * (square - off**2)).all() or not off.any():
+                near = (off**2 <= FAR * (square - off**2)).all()
+            if near or not off.any():
                 return found
             self.centre = self.centre + off
         return found

@@ -79,7 +79,7 @@ def group_time_att(
     if not len(cohorts):
         raise EstimationError("at least one cohort treated after the first period and anticipation", "none",
                               "add earlier periods, or check the cohorts", column=panel.columns["cohort"])  # fmt: skip
-    if cells.group[-1] < 1:
+    if cells.clustered and cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
     refit = partial(fit_cells, cohorts=cohorts, comparison=comparison, base_period=base_period, method=method,
                     anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip

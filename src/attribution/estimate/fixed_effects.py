@@ -149,7 +149,7 @@ def cells_of(panel: Panel, *, treated_only: bool = False) -> Cells:
         cells = cells.where(np.isfinite(cells.cohort))
     if not len(cells.group):
         raise EstimationError("units to compare", "none left", "check the cohorts", column=panel.columns["cohort"])
-    if cells.group[-1] < 1:
+    if cells.clustered and cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
     return cells
 
