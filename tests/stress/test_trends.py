@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from scipy.optimize import linprog, minimize
 
 import attribution as at
 from attribution.errors import EstimationError
-from attribution.stress.trends import event_path, relative_magnitudes_sets, sets, smoothness_sets
+from attribution.stress.trends import cone, event_path, relative_magnitudes_sets, sets, smoothness_sets
 from attribution.stress.trends.cone import extreme_rays
+from attribution.stress.trends.dual import Listed, Programmes, largest_quantile
 from attribution.stress.trends.flci import flci, folded_quantile
 from attribution.stress.trends.restrictions import bends, relative_pieces, smooth_piece
 from attribution.stress.trends.sets import Inverter, truncated_tail
@@ -240,6 +243,124 @@ def test_no_linear_estimator_is_shorter_than_the_flci():
         c = np.linalg.lstsq(bend.T, best.weights, rcond=None)[0]
         assert best.half == pytest.approx(half(c[~after]), rel=1e-9)
         np.testing.assert_allclose(best.weights[path.post], weights[path.post], atol=1e-9)
+
+
+# -- linear programmes where the vertices are too many --
+
+
+def average_of(post, seed=0, **options):
+    times = np.arange(-4, post)
+    estimate, cov = noisy(times, -1, seed=seed)
+    return {"estimate": estimate, "cov": cov, "event_times": times, "base": -1,
+            "weights": dict.fromkeys(range(post), 1 / post), **options}  # fmt: skip
+
+
+def same_sets(found, other):
+    assert [len(one.intervals) for one in found] == [len(one.intervals) for one in other]
+    for one, two in zip(found, other, strict=True):
+        np.testing.assert_allclose(one.intervals, two.intervals, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["c-lf", "conditional"])
+@pytest.mark.parametrize("shape", [{"bias": "positive"}, {"bias": "negative", "monotone": "decreasing"}])
+def test_programmes_give_what_the_vertices_give(method, shape, monkeypatch):
+    """The same 4,000 draws, so the same sets, holes included: to 1e-6."""
+    monkeypatch.setattr(sets, "DRAWS", 4000)
+    relative = average_of(5, pre_periods=range(-4, 0), mbar=(0, 0.5, 1.5), method=method, **shape)
+    smooth = average_of(6, seed=1, m=(0, 0.02), method=method, **shape)
+    listed = relative_magnitudes_sets(**relative), smoothness_sets(**smooth)
+    monkeypatch.setattr(cone, "MOST", 1)
+    solved = relative_magnitudes_sets(**relative), smoothness_sets(**smooth)
+    for one, other in zip(listed, solved, strict=True):
+        assert not any(s.programmes for s in one) and all(s.programmes for s in other)
+        same_sets(other, one)
+
+
+def test_the_flci_hybrid_by_programmes(monkeypatch):
+    setting = average_of(5, m=(0.02,), method="c-f", bias="positive")
+    listed = smoothness_sets(**setting)
+    monkeypatch.setattr(cone, "MOST", 1)
+    same_sets(smoothness_sets(**setting), listed)
+
+
+def test_an_average_of_fourteen_with_a_sign_takes_seconds():
+    """About 1 s on one idle core beyond the 1 s until the list is given up; the bound leaves room for a slow one."""
+    start = time.process_time()
+    (found,) = relative_magnitudes_sets(**average_of(14, pre_periods=range(-4, 0), mbar=(1,), bias="positive"))
+    assert time.process_time() - start < 20
+    assert found.programmes and np.isfinite([found.low, found.high]).all()
+    free = relative_magnitudes_sets(**average_of(14, pre_periods=range(-4, 0), mbar=(1,)))[0]
+    assert not free.programmes
+    assert found.high < free.high  # a positive bias only lowers the effect
+
+
+def test_fourteen_event_times_without_noise_are_the_identified_set():
+    """Steps before of 1 and 0.5: at Mbar = 1 the bias at t lies in [0, t + 1], on average up to 7.5."""
+    times = np.r_[-3, -2, range(14)]
+    shared = {"event_times": times, "base": -1, "weights": dict.fromkeys(range(14), 1 / 14), "pre_periods": (-3, -2)}
+    found = relative_magnitudes_sets(np.r_[-1.5, -0.5, np.full(14, 3.0)], 1e-10 * np.eye(16), **shared, mbar=(0, 1),
+                                     bias="positive")  # fmt: skip
+    assert all(one.programmes for one in found)
+    assert ends(found) == [(3, 3), (3 - 7.5, 3)]
+
+
+def test_the_largest_ratio_by_programme_and_by_vertex():
+    """Square cone again: any numerator and denominator, those that are nowhere positive or without a largest too."""
+    equations = np.array([[1.0], [1.0], [-1.0], [-1.0]])
+    listed, solved = Listed(extreme_rays(equations)), Programmes(equations)
+    assert solved.largest(np.array([1.0, 2, 0, 0]), np.ones(4)) == pytest.approx(1)  # half of (0, 1, 1, 0)
+    assert solved.largest(np.ones(4), -np.ones(4)) == listed.largest(np.ones(4), -np.ones(4)) == -np.inf
+    flat = np.array([1.0, 0, 0, -1])
+    assert solved.largest(np.ones(4), flat) == listed.largest(np.ones(4), flat) == np.inf
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        top, bottom = rng.normal(size=(2, 4))
+        low, high = listed.largest(top, bottom), -listed.largest(top, -bottom)
+        assert solved.largest(top, bottom) == (pytest.approx(low, rel=1e-7) if low <= high else np.inf)
+    assert len(solved.rays) == 4
+
+
+def test_the_critical_value_from_few_programmes_is_the_one_from_all():
+    for seed, cov in enumerate((None, 0.01 * np.eye(12), 0.01 * (np.eye(12) + 1))):
+        times = np.r_[-4:-1, 0:9]
+        estimate, walk = noisy(np.arange(-4, 9), -1, seed=seed)
+        path = event_path(estimate[np.arange(13) != 3], walk[np.ix_(*[np.arange(13) != 3] * 2)] if cov is None else cov,
+                          times, -1)  # fmt: skip
+        weights = np.where(path.post, 1 / 9, 0.0)
+
+        def pieces(size, path=path):
+            return relative_pieces(path, size, range(-4, 0), bound="parallel trends", bias="positive", monotone=None)
+
+        inverter = Inverter(path, weights, pieces)
+        equations = np.delete(pieces(1.0)[0].rows[:, path.post] - pieces(1.0)[0].rows[:, path.post][:, :1], 0, axis=1)
+        solved, normal = Programmes(equations), inverter._normal[:, :2000]
+        for piece in pieces(1.0)[:2] + pieces(0.3)[:2]:
+            sd = np.sqrt(np.diag(piece.rows @ path.cov @ piece.rows.T))
+            args = piece.rows @ inverter._root, sd, normal, 0.995
+            assert largest_quantile(solved, *args) == pytest.approx(largest_quantile(inverter.dual, *args), rel=1e-9)
+        assert len(solved.rays) < len(inverter.dual.rays)
+
+
+def test_a_programme_without_solution_is_refused(monkeypatch):
+    monkeypatch.setattr(cone, "MOST", 1)
+    failed = SimpleNamespace(status=4, message="Numerical difficulties\nencountered")
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *a, **k: failed)
+    with pytest.raises(EstimationError, match="Numerical difficulties"):
+        relative_magnitudes_sets(**average_of(3, pre_periods=range(-4, 0), mbar=(1,), bias="positive"))
+
+
+def test_a_piece_that_never_settles_is_refused(monkeypatch):
+    monkeypatch.setattr(cone, "MOST", 1)
+    monkeypatch.setattr(sets._Test, "confirmed", lambda self, theta: False)
+    with pytest.raises(EstimationError, match="still change"):
+        relative_magnitudes_sets(**average_of(3, pre_periods=range(-4, 0), mbar=(1,), bias="positive"))
+
+
+def test_the_note_names_the_programmes(mpdta, monkeypatch):
+    options = {"pre_periods": (-4, -3, -2), "mbar": (1,), "bias": "positive"}
+    assert "HiGHS" not in at.relative_magnitudes(mpdta(), **options).summary()
+    monkeypatch.setattr(cone, "MOST", 1)
+    assert "linear programmes (HiGHS)" in at.relative_magnitudes(mpdta(), **options).summary()
 
 
 # -- R --
@@ -662,16 +783,6 @@ def test_arrays_that_make_no_sense_are_refused():
     ):  # fmt: skip
         with pytest.raises(EstimationError, match=words):
             event_path(**{**ok, **change})
-
-
-def test_restrictions_without_number_are_refused_quickly():
-    times = np.arange(-3, 14)
-    estimate, cov = noisy(times, -1)
-    with pytest.raises(EstimationError, match="fewer event times"):
-        relative_magnitudes_sets(estimate, cov, times, -1, weights=dict.fromkeys(range(14), 1 / 14),
-                                 pre_periods=(-3, -2), mbar=(1,), bias="positive")  # fmt: skip
-    with pytest.raises(EstimationError, match="flci"):
-        smoothness_sets(estimate, cov, times, -1, weights={0: 1}, m=(0,), bias="positive")
 
 
 def test_effects_not_by_event_time_are_refused(mpdta):

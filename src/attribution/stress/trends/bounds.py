@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,10 @@ from scipy import stats
 from ...errors import EstimationError
 from ...inference import normal_interval
 from ...results import TIDY_COLUMNS, Effects, Result
+from .cone import MOST
 from .restrictions import Bound, EventPath, Monotone, Sign, event_path
-from .sets import ConfidenceSet, Method
-from .solve import Solver, breakdown, relative_solver, sizes, smooth_solver, weight_vector
+from .sets import FEW_DRAWS, ConfidenceSet, Method
+from .solve import Solver, breakdown, check_level, relative_solver, sizes, smooth_solver, weight_vector
 
 At = int | Mapping[int, float] | Literal["average"]
 ALL, WITH, WITHOUT = "as named", "with the dip", "without the dip"
@@ -99,7 +101,10 @@ def relative_magnitudes(
         optionally with the sign or direction of the bias; test inversion by the conditional test of Andrews, Roth &
         Pakes (2023), with a least-favourable first stage of a tenth of the size (c-lf) or without (conditional).
     Std. errors : full covariance of the event study. The critical value of the first stage is simulated: 40,000 draws
-        (fewer, at least 4,000, beyond 25 vertices) of an own generator with a fixed seed.
+        (fewer, at least 4,000, beyond 25 vertices) of an own generator with a fixed seed. Beyond 20,000 vertices (sign
+        or direction over about 11 event times), linear programmes (HiGHS) replace the list, with 4,000 draws of which
+        those that may decide the quantile are solved; a note says so. A narrow interval apart from the rest of a set
+        may then be missed, above all with "conditional".
     Edge cases : only effects from one base for all event times (universal, a fixed event time or a window; varying is
         refused). Gaps between event times count per period. A set that is not an interval is reported as its hull, with
         a note; an empty one as missing. With `dip`, the bounds are given twice. Without the dip, nothing is assumed
@@ -204,6 +209,7 @@ def _bounds(
     dip: Sequence[int] | None, pre_periods: tuple[int, ...] | None, *, parameter: Literal["Mbar", "M"],
     restriction: str, level: float, spec: dict[str, Any],
 ) -> Bounds:  # fmt: skip
+    check_level(level)
     path = path_of(effects)
     dipped = _dip(path, dip)
     chosen, words = _target(path, at, dipped)
@@ -215,7 +221,7 @@ def _bounds(
     for variant in (WITH, WITHOUT) if dipped else (ALL,):
         here = path.without(dipped) if variant == WITHOUT else path
         named = [t for t in pre_periods or () if variant != WITHOUT or t not in dipped]
-        solve = solver(here, weight_vector(here, chosen), named)
+        solve = cache(solver(here, weight_vector(here, chosen), named))
         found = [solve(value) for value in values]
         start = 1.0 if parameter == "Mbar" else max(values) or std_error / 10
         breakdowns[variant] = _cut(breakdown(solve, start=start, relative=parameter == "M"), parameter)
@@ -293,4 +299,8 @@ def _notes(found: list[ConfidenceSet], values: list[float], parameter: str, wher
         notes.append(f"{parameter} = {empty}{where}: the set is empty, the data reject the restriction.")
     if wide := those(lambda one: np.isinf(one.low) or np.isinf(one.high)):
         notes.append(f"{parameter} = {wide}{where}: the set is unbounded.")
+    if any(one.programmes for one in found):
+        notes.append(f"Solved by linear programmes (HiGHS){where}: over {MOST:,} vertices, too many to list. They "
+                     f"confirm the ends of each set and values across it; simulated critical values have "
+                     f"{FEW_DRAWS:,} draws.")  # fmt: skip
     return notes

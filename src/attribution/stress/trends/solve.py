@@ -131,9 +131,13 @@ def _known(path: EventPath, pre_periods: Sequence[int]) -> None:
         )  # fmt: skip
 
 
-def _check(level: float, **options: tuple) -> None:
+def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+
+
+def _check(level: float, **options: tuple) -> None:
+    check_level(level)
     for name, (value, kind) in options.items():
         if value is not None and value not in get_args(kind):
             raise EstimationError(f"{name} one of {', '.join(map(repr, get_args(kind)))}", repr(value),
