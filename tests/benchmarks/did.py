@@ -1,11 +1,11 @@
 """Group-time ATT with analytic standard errors, file to event study with a simultaneous band: ours, peers, and a floor.
 
-    python tests/benchmarks/did.py [--units 1000000] [--periods 12] [--repeat 3] [--python PEERS_PYTHON] [--only ours floor]
+    python tests/benchmarks/did.py [--units 1000000] [--periods 12] [--repeat 3] [--python PEERS] [--only ours floor]
 
 Every line is a process of its own, imports included; the repeats are interleaved and the minimum is kept. The floor is
 a plain DuckDB scan-and-sum of the same columns. Peers run where `--python` (default: this one) can import them; a wide
-file they turn long first, as their users must. All answers of one setting are checked against each other. Ratios travel,
-seconds do not. `--units 10000000 --only ours floor --files wide` measures the large case.
+file they turn long first, as their users must. All answers of one setting are checked against each other. Ratios
+travel, seconds do not. `--units 10000000 --only ours floor --files wide` measures the large case.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHUNK = 1_000_000
 
 
 def write(folder: Path, units: int, periods: int, files: list[str]) -> None:
-    """panel_wide.parquet and panel_long.parquet: four cohorts and the never treated, incomes in cents, true effect 500."""
+    """panel_wide.parquet and panel_long.parquet: cohorts and the never treated, incomes in cents, true effect 500."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -118,8 +118,8 @@ def csdid(path: str, periods: int, covariates: list[str]) -> tuple[float, float]
     frame = long_frame(path, periods, covariates)
     with contextlib.redirect_stdout(io.StringIO()):
         formula = f"y ~ {' + '.join(covariates)}" if covariates else "y ~ 1"
-        fit = ATTgt(yname="y", tname="period", idname="unit", gname="cohort", data=frame, control_group=["nevertreated"],
-                    xformla=formula).fit(est_method="dr", base_period="universal", bstrap=False)  # fmt: skip
+        fit = ATTgt(yname="y", tname="period", idname="unit", gname="cohort", data=frame, xformla=formula,
+                    control_group=["nevertreated"]).fit(est_method="dr", base_period="universal", bstrap=False)  # fmt: skip
         fit.aggte(typec="dynamic", bstrap=False, cband=False)
         simple = fit.aggte(typec="simple", bstrap=False, cband=False)
     return float(simple.atte["overall_att"]), float(simple.atte["overall_se"])
@@ -148,7 +148,8 @@ MODULES = {"diff-diff": "diff_diff", "csdid": "csdid", "differences": "differenc
 
 def measure(what: str, python: str, path: Path, periods: int, covariates: str) -> dict[str, float] | None:
     """One process, from start to exit: CPU and wall seconds, peak GB, and its answer; None where it fails."""
-    command = [python if what in MODULES else sys.executable, __file__, "--one", what, str(path), str(periods), covariates]
+    command = [python if what in MODULES else sys.executable, __file__, "--one", what, str(path), str(periods)]
+    command.append(covariates)
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None

@@ -42,7 +42,8 @@ class Paths:
         """(n,) values of `employed`, `income` or `household_uc` of the people numbered `person` in `period`."""
         values = getattr(self, name)
         if values is None:
-            raise DataError("the size of the household", f"no {name}", "add the column", table="income_panel", column=name)
+            raise DataError("the size of the household", f"no {name}", "add the column", table="income_panel",
+                            column=name)  # fmt: skip
         column = np.asarray(period) - self.first
         inside = (column >= 0) & (column < values.shape[1])
         out = np.full(len(column), np.nan)
@@ -57,9 +58,11 @@ def read_paths(study: Study, people: People, first: int, last: int) -> Paths:
     uc = (", i.household_uc AS household_uc", ", household_uc") if size else ("", "")
     rows = study.sql(
         f"WITH people AS ({people.sql}), paths AS ("
-        f"SELECT p.k AS k, {period_of(study, 'i.period')} AS period, i.employed AS employed, i.{column} AS income{uc[0]} "
+        f"SELECT p.k AS k, {period_of(study, 'i.period')} AS period, i.employed AS employed, "
+        f"i.{column} AS income{uc[0]} "
         "FROM income_panel AS i JOIN people AS p ON p.person_id = i.person_id) "
-        f"SELECT k, period, employed, income{uc[1]} FROM paths WHERE k < :n AND period BETWEEN :first_period AND :last_period",
+        f"SELECT k, period, employed, income{uc[1]} FROM paths "
+        "WHERE k < :n AND period BETWEEN :first_period AND :last_period",
         n=people.n, first_period=int(first), last_period=int(last), **people.params,
     )  # fmt: skip
     shape = (people.n, last - first + 1)

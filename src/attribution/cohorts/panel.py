@@ -147,7 +147,7 @@ class Panel(Result):
         return [f"y{j}" for j in range(len(self.outcomes) * len(self.periods))]
 
     def values(self, levels: bool = False) -> list[str]:
-        """SQL of the outcomes; in a panel, unless levels are asked for, counted from the first known one of the unit."""
+        """SQL of the outcomes; in a panel, unless as levels, counted from the first known one of the unit."""
         names, width = self.outcome_columns, len(self.periods)
         return names if levels or self.cross_section else [f"({y} - b{j // width})" for j, y in enumerate(names)]
 
@@ -288,7 +288,7 @@ class Panel(Result):
         return pd.DataFrame({name: found[f"x{j}"] for j, name in enumerate(names)})
 
     def by_unit(self) -> Panel:
-        """The same panel with each unit as its own cluster where it has none: the scores of two fits then share rows."""
+        """Each unit as its own cluster, where there is none: the scores of two fits then share rows."""
         if self.columns["cluster"] is not None:
             return self
         out = copy.copy(self)

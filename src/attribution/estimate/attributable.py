@@ -37,13 +37,13 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
     levels = of == "level"
     if levels and spec["score_rows"] == "cells":
         raise EstimationError("score rows of units or clusters", "rows that stand for cells of many units",
-                              "estimate on panel.by_unit(): levels do not follow from changes within units")  # fmt: skip
+                              "estimate on panel.by_unit(): changes do not tell levels")  # fmt: skip
     cells = build_cells(panel, spec["covariates"], after=int(panel.periods[0]) + spec["anticipation"], levels=levels)
     layout = _layout(cells, gt.shares.index.to_numpy(), spec["base_period"], spec["anticipation"])
     if list(layout["term"]) != list(gt.labels["term"]) or cells.n.sum() != spec["units"]:
         raise EstimationError("the panel that the effects were estimated on", "another one", "give both together")
     if cells.group[-1] + 1 != len(gt.scores):
-        raise EstimationError("a score row for every unit, cell or cluster", "scores kept as the root of their covariance",
+        raise EstimationError("a score row for every unit, cell or cluster", "only the root of their covariance",
                               "give Panel fewer outcomes or periods, or a cluster=")  # fmt: skip
     estimate, scores = np.full(len(gt), np.nan), np.zeros_like(gt.scores)
     for k in np.flatnonzero(~np.isnan(gt.estimate)):

@@ -262,7 +262,8 @@ def _fit_group(fit: GroupTimeFit, cells: Cells, group: _Group, treated: np.ndarr
         return start
     fit.estimate[ks] = kernel.estimate
     columns = [cells.names.index(name) for name in names[1:]]
-    fit.parts.append(Part(ks=ks, used=used, treated=treated, post=post, contrast=contrast, columns=columns, kernel=kernel))
+    fit.parts.append(Part(ks=ks, used=used, treated=treated, post=post, contrast=contrast, columns=columns,
+                          kernel=kernel))  # fmt: skip
     return start
 
 
@@ -279,7 +280,7 @@ def _layout(cells: Cells, cohorts: np.ndarray, base: Base, anticipation: int) ->
         prefix = f"{outcome}: " if len(cells.outcomes) > 1 else ""
         for g in cohorts.tolist():
             before = int(periods[periods + anticipation < g].max())
-            seen = cells.observed[_treated(cells, g), o * width : (o + 1) * width].any(axis=0)
+            seen = np.atleast_1d(cells.observed[_treated(cells, g), o * width : (o + 1) * width].any(axis=0))
             for j, t in enumerate(periods.tolist()):
                 low = high = before
                 if not seen[j] or (base == "varying" and j == 0):
@@ -300,7 +301,7 @@ def _notes(labels: pd.DataFrame, early: int) -> list[str]:
         notes.append(f"{early} units treated within anticipation of the first period are left out.")
     missing = labels.loc[~labels["reason"].isin(["", "base period"]), "reason"].value_counts()
     notes += [f"{count} of {len(labels)} ATT(g, t) could not be estimated: {why}." for why, count in missing.items()]
-    return tuple(notes)
+    return notes
 
 
 def base_note(base_period: Base, anticipation: int = 0) -> str:

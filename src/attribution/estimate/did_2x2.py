@@ -75,7 +75,7 @@ def did_2x2(
         raise DesignError("at least two treated and two comparison units with outcomes",
                           f"{d.sum()} and {(~d).sum()}", "check the group mark and the missing outcomes",
                           column=treated)  # fmt: skip
-    x, names = encode_covariates(panel, covariates, panel.covariates(covariates), np.ones(len(used)))
+    x, names = encode_covariates(panel, covariates, panel.covariates(covariates), np.ones(len(seen)))
     x, names = kernels.varying(x[used], names)
     w = np.ones(len(y)) if panel.weight is None else panel.weight[used]
     if method != "ipw_ht":  # the others do not move with the level, and keep more digits without it

@@ -113,15 +113,16 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         about = f"ATT, {name}, {study.horizon_months} months after date zero"
         line = ""
         if home.line and row.unit == "share":
-            line = f"The line: {home.line.line:,.0f} {unit} per consumption unit, held fixed ({plan.poverty_line_source})."
-        findings.add(f"household_{tier}_{name.split()[0].replace('share', 'poverty')}", row, tier=tier, estimand=about, text=line, **columns)
+            line = f"The line: {home.line.line:,.0f} {unit} a consumption unit ({plan.poverty_line_source}), held fixed."
+        key = "poverty" if row.unit == "share" else name.split()[0]
+        findings.add(f"household_{tier}_{key}", row, tier=tier, estimand=about, text=line, **columns)
     covered, rest = home.euros.table.to_dict("records")
     few = rest["n"] < findings.min_cell
     left = f"fewer than {findings.min_cell} starters" if few else f"{rest['n']:,} starters"
     counts = {"n_treated": covered["n"], "n_comparison": int(home.joint.n_comparison[0])}
     findings.add(
-        f"household_{tier}_total", estimate=covered["total"], std_error=covered["std_error"], conf_low=covered["conf_low"],
-        conf_high=covered["conf_high"], unit=unit, tier=tier, estimand="total that the programme caused, all covered",
+        f"household_{tier}_total", estimate=covered["total"], std_error=covered["std_error"],
+        conf_low=covered["conf_low"], conf_high=covered["conf_high"], unit=unit, tier=tier, estimand="total that the programme caused, all covered",
         text=f"Not covered: {left}, and no money is counted for them. Neither equivalised nor winsorised.", **counts,
         **columns,
     )  # fmt: skip
@@ -136,8 +137,8 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         if ratio["kind"] == "interval":
             findings.add(
                 f"household_{tier}_{name}", estimate=100 * ratio["ratio"], std_error=100 * ratio["std_error"],
-                conf_low=100 * ratio["low"], conf_high=100 * ratio["high"], unit=of, tier=tier, estimand=about, text=text,
-                **counts, **columns,
+                conf_low=100 * ratio["low"], conf_high=100 * ratio["high"], unit=of, tier=tier, estimand=about,
+                text=text, **counts, **columns,
             )  # fmt: skip
         else:
             why = f"the data allow {ratio['words']}"

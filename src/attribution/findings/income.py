@@ -109,7 +109,8 @@ def income_bounds(study: Study, income: Income, *, mbar: Sequence[float] = (0, 0
     pre = [int(e) for e in times if e < 0]
     dip = [e for e in pre if study.did.dip and study.did.dip[0] <= e <= study.did.dip[1]]
     if len(dip) > len(pre) - 2:
-        raise EstimationError("two periods or more before the dip", f"{len(pre) - len(dip)}", "widen the window of [did]")
+        raise EstimationError("two periods or more before the dip", f"{len(pre) - len(dip)}",
+                              "widen the window of [did]")  # fmt: skip
     return relative_magnitudes(income.events, pre_periods=pre, dip=dip or None, at=horizon_periods(study), mbar=mbar)
 
 

@@ -19,7 +19,7 @@ from ..estimate.did import group_time_att
 from ..estimate.kernels import Method
 from ..estimate.symmetric import at_horizon, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
-from ..stress.dip import base_curve, dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
+from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade, grade

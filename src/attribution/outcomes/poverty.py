@@ -18,8 +18,8 @@ class PovertyLine(Result):
     """A line of poverty and the population it was drawn from.
 
     line, median : in the unit of the incomes. share : line / median. rate : weighted share strictly below the line.
-    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight. A line known from
-    elsewhere has no median, share or gini: `given_line`.
+    gini : weighted Gini coefficient, 0 to 1 (NaN with negative incomes). n : known incomes with weight. A line
+    from elsewhere has no median, share or gini: `given_line`.
     """
 
     line: float
@@ -114,5 +114,6 @@ def given_line(line: float, incomes: IncomeOutcome) -> PovertyLine:
         raise EstimationError("a line above 0 and equivalised income", f"{line} and {incomes.unit}",
                               'use household_income(equivalise="oecd_modified")')  # fmt: skip
     nan, known = float("nan"), incomes.values.notna()
-    return PovertyLine(line=float(line), median=nan, share=nan, gini=nan, n=int(known.sum()), missing=int((~known).sum()),
-                       rate=float((incomes.values[known] < line).mean()), unit=incomes.unit)  # fmt: skip
+    rate, n = float((incomes.values[known] < line).mean()), int(known.sum())
+    return PovertyLine(line=float(line), median=nan, share=nan, gini=nan, n=n, missing=len(known) - n, rate=rate,
+                       unit=incomes.unit)  # fmt: skip

@@ -117,7 +117,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """[outcomes.*]: a column of income_panel, with its title and unit; of income also the prices and the poverty line."""
+    """[outcomes.*]: a column of income_panel, its title and unit; of income also the prices and the poverty line."""
 
     title: str = _text()
     column: str = _text()

@@ -1,4 +1,4 @@
-"""One setting for every engine in process: `ATTRIBUTION_THREADS`, default 1, so that the same query gives the same bytes."""
+"""One setting, `ATTRIBUTION_THREADS` (default 1), for every engine in process: same query, same bytes."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def threads() -> int:
 
 
 def one_setting() -> threadpool_limits:
-    """A context in which linear algebra, too, keeps to `threads()`: on few cores, waiting threads cost more than they do."""
+    """A context in which linear algebra keeps to `threads()`, too: on few cores, threads that wait cost more."""
     return threadpool_limits(threads(), user_api="blas")

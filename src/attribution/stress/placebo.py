@@ -14,6 +14,8 @@ from ..estimate.att import att
 from ..inference import normal_quantile, student_quantile, wald
 from ..results import Check, Effects
 
+NOT_REJECTED = "not different from zero, which shows nothing"
+
 
 def placebo_outcome(
     units: pd.DataFrame, treatment: str, *, outcome: str, covariates: Sequence[str], drop: Sequence[str] = (),
@@ -98,7 +100,7 @@ def pre_period(
     text = (
         f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
         f"(standard error {_say(std_error)}); {said}: "
-        f"{_verdict(passed, margin_sd) if spread or passed is False else 'not different from zero, which shows nothing'}."
+        f"{_verdict(passed, margin_sd) if spread or passed is False else NOT_REJECTED}."
     )
     return Check(
         name="pre-period effects", question="Did the two groups move together before date zero?", statistic=statistic,
