@@ -119,7 +119,8 @@ def csdid(path: str, periods: int, covariates: list[str]) -> tuple[float, float]
     with contextlib.redirect_stdout(io.StringIO()):
         formula = f"y ~ {' + '.join(covariates)}" if covariates else "y ~ 1"
         fit = ATTgt(yname="y", tname="period", idname="unit", gname="cohort", data=frame, xformla=formula,
-                    control_group=["nevertreated"]).fit(est_method="dr", base_period="universal", bstrap=False)  # fmt: skip
+                    control_group=["nevertreated"])  # fmt: skip
+        fit = fit.fit(est_method="dr", base_period="universal", bstrap=False)
         fit.aggte(typec="dynamic", bstrap=False, cband=False)
         simple = fit.aggte(typec="simple", bstrap=False, cband=False)
     return float(simple.atte["overall_att"]), float(simple.atte["overall_se"])

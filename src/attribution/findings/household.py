@@ -113,7 +113,7 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         about = f"ATT, {name}, {study.horizon_months} months after date zero"
         line = ""
         if home.line and row.unit == "share":
-            line = f"The line: {home.line.line:,.0f} {unit} a consumption unit ({plan.poverty_line_source}), held fixed."
+            line = f"The line: {home.line.line:,.0f} {unit} a consumption unit ({plan.poverty_line_source}), fixed."
         key = "poverty" if row.unit == "share" else name.split()[0]
         findings.add(f"household_{tier}_{key}", row, tier=tier, estimand=about, text=line, **columns)
     covered, rest = home.euros.table.to_dict("records")
@@ -122,9 +122,10 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
     counts = {"n_treated": covered["n"], "n_comparison": int(home.joint.n_comparison[0])}
     findings.add(
         f"household_{tier}_total", estimate=covered["total"], std_error=covered["std_error"],
-        conf_low=covered["conf_low"], conf_high=covered["conf_high"], unit=unit, tier=tier, estimand="total that the programme caused, all covered",
-        text=f"Not covered: {left}, and no money is counted for them. Neither equivalised nor winsorised.", **counts,
-        **columns,
+        conf_low=covered["conf_low"], conf_high=covered["conf_high"], unit=unit, tier=tier,
+        estimand="total that the programme caused, all covered",
+        text=f"Not covered: {left}, and no money is counted for them. Neither equivalised nor winsorised.",
+        **counts, **columns,
     )  # fmt: skip
     change = home.share.table.iloc[0]
     seen = (f"Their income changed by {change['denominator']:+,.0f} {unit} on average since the base; "
