@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from estimate.did_oracle import panel as random_panel
+from places import ROOT
 
 import attribution as at
 from attribution.errors import DataError, DesignError, EstimationError

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from attribution.cohorts.panel import Panel
 from attribution.estimate.aggregate import aggregate

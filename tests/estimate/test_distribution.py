@@ -8,9 +8,9 @@ import cic_oracle as oracle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 import attribution as at
 from attribution.errors import EstimationError

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from did_oracle import att_gt
+from places import ROOT
 
 import attribution as at
 

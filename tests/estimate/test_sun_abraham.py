@@ -8,8 +8,8 @@ import fe_oracle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from did_oracle import panel as random_panel
+from places import ROOT
 from test_twfe import COLUMNS, SETTINGS, staggered
 
 import attribution as at

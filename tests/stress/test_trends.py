@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from places import ROOT
 from scipy.optimize import linprog, minimize
 
 import attribution as at

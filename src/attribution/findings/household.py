@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.attributable import (
     AttributableEuros,
@@ -54,12 +54,12 @@ def household_effects(study: Study, one: Comparison, income: Income, *, draws: i
 
     Raises
     ------
-    DataError : no price year in [outcomes.income]. EstimationError : an effect that does not exist.
+    EstimationError : no price year in [outcomes.income], or an effect that does not exist.
     """
     plan = study.outcomes["income"]
     if plan.price_year is None:
-        raise DataError("the year in whose prices income is given", "none", "add `price_year` under [outcomes.income]",
-                        table="study.toml", column="outcomes.income.price_year")  # fmt: skip
+        raise EstimationError("the year in whose prices income is given", "no price_year in [outcomes.income]",
+                              "add it to study.toml", table="study.toml")  # fmt: skip
     sized = plan.unequivalised and "household_uc" in study.columns("income_panel")
     names = list(study.did.covariates)
     frame = one.covered.panel(["income", *(["household_uc"] if sized else [])], covariates=names)

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from estimate.did_oracle import att_gt, panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from attribution.cohorts import cells as engine
 from attribution.cohorts.cells import build_cells
