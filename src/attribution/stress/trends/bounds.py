@@ -46,6 +46,12 @@ class Bounds(Result):
         """The breakdown value; the smaller one where there is one with and one without the dip."""
         return min(self.breakdowns.values())
 
+    @property
+    def breakdown_shown(self) -> float:
+        """The breakdown value as it is printed: cut, not rounded."""
+        value = self.breakdown
+        return float(size_in_words(value, self.parameter)) if 0 < value < np.inf else value
+
     def tidy(self) -> pd.DataFrame:
         """One row a set; `breakdown` repeats the value of its pre_periods."""
         return self.table.assign(breakdown=self.table["pre_periods"].map(self.breakdowns))
@@ -79,11 +85,6 @@ def size_in_words(value: float, parameter: str) -> str:
     """A breakdown value cut, not rounded, to two digits: at what is printed, zero is still excluded."""
     digits = 2 if parameter == "Mbar" or value == 0 else 1 - int(np.floor(np.log10(value)))
     return f"{np.floor(value * 10.0**digits + 1e-9) / 10.0**digits:.{max(digits, 0)}f}"
-
-
-def _cut(value: float, parameter: str) -> float:
-    """The value as it is printed, so that table, figure and finding agree."""
-    return float(size_in_words(value, parameter)) if 0 < value < np.inf else value
 
 
 def relative_magnitudes(
@@ -224,7 +225,7 @@ def _bounds(
         solve = cache(solver(here, weight_vector(here, chosen), named))
         found = [solve(value) for value in values]
         start = 1.0 if parameter == "Mbar" else max(values) or std_error / 10
-        breakdowns[variant] = _cut(breakdown(solve, start=start, relative=parameter == "M"), parameter)
+        breakdowns[variant] = breakdown(solve, start=start, relative=parameter == "M")
         rows.append({"term": "original", "pre_periods": variant, "estimate": estimate, "std_error": std_error,
                      "conf_low": low, "conf_high": high})  # fmt: skip
         rows += [{"term": f"{parameter} = {v:g}", "value": v, "pre_periods": variant, "conf_low": one.low,
