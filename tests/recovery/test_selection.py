@@ -81,3 +81,9 @@ def test_fresh_panels_agree_with_the_table(table, process):
 def test_the_committed_table_is_what_the_code_gives(table):
     again = selection.summarise(selection.runs(1_000)).set_index(["process", "estimator"])
     np.testing.assert_allclose(again.to_numpy(float), table.loc[again.index].to_numpy(float), rtol=1e-3, atol=2e-4)
+
+
+def test_readme_shows_the_table(root):
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("<!-- selection -->\n")[2].partition("<!-- /selection -->")[0]
+    assert shown.strip() == selection.TABLE.read_text(encoding="utf-8").strip()
