@@ -20,7 +20,7 @@ import pandas as pd
 import attribution as at
 from attribution.cohorts.cells import build_cells
 from attribution.estimate import few_clusters
-from attribution.estimate.did import fit_cells
+from attribution.estimate.group_time import fit_cells
 from attribution.inference import student_quantile
 
 RESULTS = Path(__file__).with_name("few_clusters.csv")

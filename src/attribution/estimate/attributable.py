@@ -14,7 +14,7 @@ from ..errors import EstimationError
 from ..inference import fieller
 from ..outcomes.income import IncomeOutcome
 from ..results import Effects, Result
-from .did import _layout, _treated
+from .group_time import layout, treated_cells
 
 
 def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) -> Effects:
@@ -39,17 +39,17 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
         raise EstimationError("score rows of units or clusters", "rows that stand for cells of many units",
                               "estimate on panel.by_unit(): changes do not tell levels")  # fmt: skip
     cells = build_cells(panel, spec["covariates"], after=int(panel.periods[0]) + spec["anticipation"], levels=levels)
-    layout = _layout(cells, gt.shares.index.to_numpy(), spec["base_period"], spec["anticipation"])
-    if list(layout["term"]) != list(gt.labels["term"]) or cells.n.sum() != spec["units"]:
+    rows_of = layout(cells, gt.shares.index.to_numpy(), spec["base_period"], spec["anticipation"])
+    if list(rows_of["term"]) != list(gt.labels["term"]) or cells.n.sum() != spec["units"]:
         raise EstimationError("the panel that the effects were estimated on", "another one", "give both together")
     if cells.group[-1] + 1 != len(gt.scores):
         raise EstimationError("a score row for every unit, cell or cluster", "only the root of their covariance",
                               "give Panel fewer outcomes or periods, or a cluster=")  # fmt: skip
     estimate, scores = np.full(len(gt), np.nan), np.zeros_like(gt.scores)
     for k in np.flatnonzero(~np.isnan(gt.estimate)):
-        g, t, low, high = layout.loc[k, ["cohort", "period", "low", "high"]].to_numpy(dtype=int)
+        g, t, low, high = rows_of.loc[k, ["cohort", "period", "low", "high"]].to_numpy(dtype=int)
         base, here = (cells.periods >= low) & (cells.periods <= high), cells.periods == t
-        used = _treated(cells, g) & cells.observed[:, base | here].all(axis=1)
+        used = treated_cells(cells, g) & cells.observed[:, base | here].all(axis=1)
         contrast = here - base / base.sum() if of == "change" else here.astype(float)
         total = cells.weight[used].sum()
         mean = float((cells.sums[used] @ contrast).sum() / total)

@@ -13,7 +13,7 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..inference import normal_interval
 from ..results import Effects, Result
-from .did import Comparison
+from .group_time import Comparison
 
 By = Literal["overall", "event_time", "cohort", "period", "group_time"]
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

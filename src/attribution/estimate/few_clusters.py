@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,7 @@ import pandas as pd
 from ..cohorts.cells import Cells
 from ..inference import Jackknife
 from ..results import Effects
-
-if TYPE_CHECKING:
-    from .did import GroupTimeFit
+from .group_time import GroupTimeFit
 
 FEW = 40  # clusters: with more, the scores of the clusters themselves
 
