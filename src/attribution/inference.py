@@ -16,28 +16,6 @@ from typing import Literal
 import numpy as np
 
 
-def scores_from_influence(influence: np.ndarray, clusters: np.ndarray | None = None) -> np.ndarray:
-    """Scores S from unit influence values.
-
-    Parameters
-    ----------
-    influence : (n, k) or (n,) array of psi_i, mean zero, on the scale where the estimate minus its target is mean(psi).
-    clusters : (n,) labels of independent groups; None means every unit is its own.
-
-    Returns
-    -------
-    (m, k) array with S'S the covariance; m = n, or the number of clusters. No small-sample factor is applied.
-    """
-    psi = np.atleast_2d(np.asarray(influence, dtype=float).T).T
-    scaled = psi / psi.shape[0]
-    if clusters is None:
-        return scaled
-    codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    out = np.zeros((codes.max() + 1, psi.shape[1]))
-    np.add.at(out, codes, scaled)
-    return out
-
-
 def normal_quantile(p: float) -> float:
     """The p-quantile of N(0, 1)."""
     return NormalDist().inv_cdf(p)

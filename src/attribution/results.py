@@ -113,6 +113,10 @@ class Effects(Result):
         estimated (sum over k of estimate_k times the scores of weight_jk); None when the weights are fixed.
         """
         w = np.atleast_2d(np.asarray(weights, float))
+        if w.shape[1] != len(self) or not np.isfinite(w).all():
+            raise EstimationError(f"a finite weight for each of the {len(self)} estimates",
+                                  f"weights of shape {w.shape}, {int((~np.isfinite(w)).sum())} not finite",
+                                  "give zeros to those left out")  # fmt: skip
         used = np.abs(w).sum(axis=0) > 0
         if np.isnan(self.estimate[used]).any():
             raise EstimationError(
@@ -139,7 +143,7 @@ class Effects(Result):
             scores=self.scores[:, at], n_treated=np.asarray(self.n_treated)[at],
             n_comparison=np.asarray(self.n_comparison)[at], unit=unit or self.unit, estimand=estimand or self.estimand,
             dof=None if self.dof is None else self.dof[at],
-            jackknife=None if self.jackknife is None else self.jackknife.combine(np.eye(len(self))[at]),
+            jackknife=None,
         )  # fmt: skip
 
     def _combined_dof(self, w: np.ndarray) -> dict[str, Any]:
@@ -152,7 +156,7 @@ class Effects(Result):
         return {"dof": np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w])}
 
     def minus(self, other: Effects) -> Effects:
-        """Difference of two results whose score rows are the same units, in the same order."""
+        """Difference of two results whose score rows are the same units or clusters: the same terms in one unit."""
         kinds = {self.spec.get("score_rows"), other.spec.get("score_rows")}
         if "cells" in kinds or len(kinds) > 1:
             raise EstimationError(
@@ -165,6 +169,13 @@ class Effects(Result):
                 "two results on the same sample and as many estimates",
                 f"scores of shape {self.scores.shape} and {other.scores.shape}", "fit both on one sample",
             )  # fmt: skip
+        apart = [name for name, mine, theirs in (
+            ("terms", list(self.labels["term"]), list(other.labels["term"])), ("units", self.unit, other.unit),
+            ("samples", self.spec.get("sample"), other.spec.get("sample")),
+        ) if mine != theirs]  # fmt: skip
+        if apart:
+            raise EstimationError("two results of the same terms, unit and sample", f"other {' and '.join(apart)}",
+                                  "take the rows that agree, or combine within one fit")  # fmt: skip
         dofs = [one.dof for one in (self, other) if one.dof is not None]
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,

@@ -290,3 +290,40 @@ def test_degrees_of_freedom_never_pass_the_clusters(seed):
     starts = [3, 3, *r.choice([3, 4, None], 4), None, None]
     dof = aggregate(fit(school(starts, seed)), by="event_time").dof
     assert (dof[np.isfinite(dof)] >= 1 - 1e-9).all() and (dof[np.isfinite(dof)] <= len(starts) - 1 + 1e-9).all()
+
+
+def many(clusters, treated, r, size=10, periods=4):
+    """A wide panel of clusters with shocks that walk; no effect."""
+    k = np.repeat(np.arange(clusters), size)
+    y = r.normal(size=(clusters, periods)).cumsum(axis=1)[k] + r.normal(size=(len(k), periods))
+    frame = pd.DataFrame(y, columns=[f"y{t}" for t in range(1, periods + 1)])
+    frame = frame.assign(u=np.arange(len(k)), k=k, g=np.where(k < treated, 3.0, np.nan))
+    made = Panel(frame, unit="u", cohort="g", outcome={t: f"y{t}" for t in range(1, periods + 1)}, cluster="k")
+    return group_time_att(made, comparison="never_treated", base_period=-1)
+
+
+def test_few_treated_among_many_clusters():
+    r = np.random.default_rng(1)
+    assert many(60, 2, r).dof is not None and many(60, 30, r).dof is None
+    with pytest.raises(EstimationError, match="10 treated clusters"):
+        many(250, 3, r)
+    assert many(250, 40, r).dof is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clusters, treated", [(45, 4), (100, 3)])
+def test_few_treated_among_many_clusters_reject_seldom(clusters, treated):
+    r, reps, rejected = np.random.default_rng(2), 300, 0
+    for _ in range(reps):
+        low, high = aggregate(many(clusters, treated, r), by="overall").conf_int()
+        rejected += not low[0] < 0 < high[0]
+    assert rejected / reps <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / reps)
+
+
+def test_few_treated_units_are_told():
+    frame = pd.DataFrame({"u": np.repeat(np.arange(100), 3), "t": np.tile([1, 2, 3], 100)})
+    frame = frame.assign(g=np.where(frame["u"] < 3, 3.0, np.nan), y=np.random.default_rng(3).normal(size=300))
+    made = Panel(frame, unit="u", period="t", cohort="g", outcome="y")
+    gt = group_time_att(made, comparison="never_treated", base_period=-1)
+    assert any("fewer than 10 treated units" in note for note in gt.notes)
+

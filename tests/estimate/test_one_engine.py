@@ -387,3 +387,67 @@ def test_pair_balanced_differences_beat_the_other_routes(seeds):
     assert rmse["pairs"] < 0.9 * rmse["levels"] and rmse["pairs"] < 0.85 * rmse["complete"]
     assert abs(np.mean(found["pairs"])) < 3 * rmse["pairs"] / np.sqrt(seeds)
     assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_a_base_window_of_cross_sections_does_not_confuse_sizes_with_levels():
+    """Other numbers sampled in each base period, by group: y = 5 t + 10 d has no effect, and none is found."""
+    sizes = {1: {1: 2000, 2: 600, 3: 200, 4: 800}, 0: {1: 200, 2: 600, 3: 2000, 4: 800}}
+    r = np.random.default_rng(0)
+    frame = pd.concat([
+        pd.DataFrame({"t": t, "g": 4.0 if d else np.nan, "y": 5 * t + 10 * d + r.normal(size=n)})
+        for d, numbers in sizes.items() for t, n in numbers.items()
+    ], ignore_index=True)  # fmt: skip
+    window = fit(frame, unit=None, comparison="never_treated", base_period=(-3, -1))
+    each = [fit(frame, unit=None, comparison="never_treated", base_period=b) for b in (-3, -2, -1)]
+    assert window.estimate[3] == pytest.approx(np.mean([one.estimate[3] for one in each]))
+    assert abs(window.estimate[3]) < 3 * window.std_error[3] < 0.3
+    scores = np.mean([one.scores[:, 3] for one in each], axis=0)
+    assert window.std_error[3] == pytest.approx(np.sqrt(scores @ scores), rel=1e-6)
+
+
+def test_a_window_that_begins_before_the_panel_has_no_estimate():
+    gt = fit(panel(n=200, seed=1, cohorts=(3, 5)), comparison="never_treated", base_period=(-4, -2))
+    early = (gt.labels["cohort"] == 3).to_numpy()
+    assert np.isnan(gt.estimate[early]).all() and np.isfinite(gt.estimate[~early]).any()
+    assert gt.spec["bases"] == ((-4, -3, -2),)
+    assert any("begins before the first period" in note for note in gt.notes)
+
+
+def test_whole_numbers_as_categories_stay_categories():
+    frame = panel(n=400, seed=5)
+    coded = frame["s"].map({"a": 1, "b": 2, "c": 3})
+    text, category = (fit(frame.assign(s=values), covariates=["s"])
+                      for values in (coded.astype(str), coded.astype("category")))  # fmt: skip
+    number = fit(frame.assign(s=coded), covariates=["s"])
+    np.testing.assert_allclose(category.estimate, text.estimate, rtol=1e-9, atol=1e-12)
+    assert np.nanmax(np.abs(number.estimate - text.estimate)) > 1e-6
+
+
+def test_only_like_is_subtracted_from_like():
+    frame = panel(n=400, seed=6)
+    one, two = (fit(frame[frame["k"].between(low, low + 49)], cluster="k") for low in (0, 10))
+    with pytest.raises(EstimationError, match="sample"):
+        one.minus(two)
+    with pytest.raises(EstimationError, match="term"):
+        one.rows(np.array([0])).minus(one.rows(np.array([1])))
+    np.testing.assert_array_equal(np.nan_to_num(one.minus(one).estimate), 0)
+
+
+@pytest.mark.parametrize("weights", [[np.nan, 1], [np.inf, 0], [1]])
+def test_weights_of_a_combination_are_checked(weights):
+    effects = fit(panel(n=200, seed=1)).rows(np.array([0, 1]))
+    with pytest.raises(EstimationError, match="a finite weight for each"):
+        effects.combine(weights)
+
+
+@pytest.mark.parametrize("base", [[], -1.0, ("a", "b"), (-1,), (-3, -2, -1), (-2.5, -1), True])
+def test_odd_bases_are_refused(base):
+    with pytest.raises(EstimationError, match="base"):
+        fit(panel(n=100, seed=1), base_period=base)
+
+
+@pytest.mark.parametrize("balance", [-1, True, 1.5])
+def test_odd_balances_are_refused(balance):
+    with pytest.raises(EstimationError, match="balance"):
+        aggregate(fit(panel(n=100, seed=1)), by="event_time", balance=balance)
+

@@ -34,6 +34,7 @@ class Cells:
     cohort, risk_set, n, weight : (C,). observed : (C, J * T). x : (C, p) covariates without intercept, columns `names`.
     sums : (C, J * T) of w y. one, w, y : (m,), (m,), (m, J * T) moment rows of z = (1, w, w y); cell : (m,) their cell;
     group : (m,) ascending number of the independent group a row belongs to: its cluster, or the row itself.
+    sample : tells the groups of two fits apart.
     Outcomes of a panel count from the first known one of the unit, and are centred by period on `centre` (J * T,):
     differences of changes do not move, and their variance does not drown in that of the levels. Cross-sections are only
     centred. Unobserved periods hold 0.
@@ -55,6 +56,7 @@ class Cells:
     cell: np.ndarray
     group: np.ndarray
     clustered: bool
+    sample: str
     centre: np.ndarray
 
     @cached_property
@@ -162,9 +164,9 @@ def build_cells(
             seen = panel.pattern(found)
             total[:, 2:] -= total[:, 1:2] * (centre - panel.centre) * seen
             rows[:, 2:] -= rows[:, 1:2] * (centre - panel.centre) * seen[cell]
-        head = np.arange(len(total))
+        head, sample = np.arange(len(total)), f"{int(total[:, 0].sum())} units"
     else:
-        found, rows, cluster = _rows(panel, source, keys, z, clustered, few)
+        found, rows, cluster, sample = _rows(panel, source, keys, z, clustered, few)
         if few:
             cell, head = _number([found[key] for key in keys])
             total = np.zeros((len(head), rows.shape[1]))
@@ -177,13 +179,13 @@ def build_cells(
     group = np.arange(len(rows))
     if cluster is not None:
         order = np.argsort(cluster, kind="stable")
-        rows, cell, group = rows[order], cell[order], _ascending(cluster[order])
+        rows, cell, group = rows[order], cell[order], cluster[order]
     return Cells(
         periods=panel.periods, outcomes=panel.outcomes, cohort=found["c"][head].astype(float),
         risk_set=found["r"][head].astype(float) if "r" in keys else None,
         observed=panel.pattern({key: found[key][head] for key in keys}), x=x, names=names,
         n=total[:, 0].astype(np.int64), weight=total[:, 1], sums=total[:, 2:], one=rows[:, 0], w=rows[:, 1],
-        y=rows[:, 2:], cell=cell, group=group, clustered=clustered, centre=centre,
+        y=rows[:, 2:], cell=cell, group=group, clustered=clustered, sample=sample, centre=centre,
     )  # fmt: skip
 
 
@@ -211,7 +213,10 @@ def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: b
         rows[:, 2 + j] = found.pop(name)
     rows[np.isnan(rows)] = 0  # not seen
     refuse_overflow(np.vdot(rows, rows))
-    return found, rows, _ascending(found.pop("k")) if clustered else None
+    if not clustered:
+        return found, rows, None, f"{len(rows)} units"
+    cluster, labels = pd.factorize(found.pop("k"), sort=True)
+    return found, rows, cluster, f"{len(labels)} clusters {int(pd.util.hash_array(labels).sum(dtype=np.uint64)):x}"
 
 
 def encode_covariates(
@@ -252,8 +257,3 @@ def _number(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     first = np.full(len(found), len(code))
     np.minimum.at(first, code, np.arange(len(code)))
     return code, first
-
-
-def _ascending(labels: np.ndarray) -> np.ndarray:
-    """(m,) numbers 0, 1, ... of the labels in their own order."""
-    return pd.factorize(labels, sort=True)[0]

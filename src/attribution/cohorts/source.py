@@ -28,6 +28,8 @@ class Source:
         self._con = duckdb.connect(config={"threads": threads()})
         self._frame = frame if isinstance(frame, (str, Path, pd.DataFrame)) else _rereadable(frame)
         self._names = list[str]()
+        dtypes = frame.dtypes.items() if isinstance(frame, pd.DataFrame) else ()
+        self._categories = {str(name) for name, dtype in dtypes if isinstance(dtype, pd.CategoricalDtype)}
         self.use(names)
 
     def use(self, names: Sequence[str]) -> None:
@@ -76,7 +78,7 @@ class Source:
 
     def is_number(self, column: str) -> bool:
         """True for numbers, false for categories (text, dates, true or false)."""
-        return self.types[column] != "BOOLEAN" and self._holds_numbers(column)
+        return self.types[column] != "BOOLEAN" and column not in self._categories and self._holds_numbers(column)
 
     def _holds_numbers(self, column: str) -> bool:
         kind = self.types[column]

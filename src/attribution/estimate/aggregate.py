@@ -34,7 +34,8 @@ def aggregate(
     Parameters
     ----------
     gt : from `group_time_att`. balance : only cohorts seen until this event time, and event times up to it, so that the
-        mix of cohorts does not change along the event-time axis; `by="event_time"` only.
+        mix of cohorts does not change from 0 to `balance`; before 0 cohorts may still join (as in did::aggte), which a
+        note says; `by="event_time"` only.
     cohort_weights : {cohort: weight >= 0} in place of the cohorts' shares, such as next year's intake; a cohort that is
         not named carries none. Any other weights: `gt.combine(weights)`.
     """
@@ -42,8 +43,12 @@ def aggregate(
         raise EstimationError('by "overall", "event_time", "cohort" or "period"', repr(by), "choose one of these")
     if gt.shares is None or gt.share_scores is None or not {"cohort", "period"} <= set(gt.labels):
         raise EstimationError("the result of group_time_att", f"effects {gt.estimand}", "aggregate ATT(g, t), once")
-    if balance is not None and by != "event_time":
-        raise EstimationError('balance with by="event_time"', f"by={by!r}", "leave balance out")
+    whole = isinstance(balance, (int, np.integer)) and not isinstance(balance, bool)
+    if balance is not None and (by != "event_time" or not whole or balance < 0):
+        raise EstimationError('balance, an event time >= 0, with by="event_time"', f"balance={balance!r}, by={by!r}",
+                              "leave balance out, or name the last event time that all cohorts reach")  # fmt: skip
+    if cohort_weights is not None and not isinstance(cohort_weights, Mapping):
+        raise EstimationError("cohort_weights as {cohort: weight}", repr(cohort_weights), "name the cohorts")
     if cohort_weights is not None:
         gt = _given_weights(gt, cohort_weights)
     outcomes = gt.labels["outcome"] if "outcome" in gt.labels else pd.Series("", index=gt.labels.index)
@@ -53,6 +58,8 @@ def aggregate(
     g, t = gt.labels["cohort"].to_numpy(), gt.labels["period"].to_numpy()
     lost = int((np.isnan(gt.estimate) & (t >= g)).sum())
     notes = (*gt.notes, f"{lost} ATT(g, t) after treatment carry no weight.") if lost else gt.notes
+    if balance is not None and len({tuple(np.unique(g[row != 0])) for row in weights}) > 1:
+        notes = (*notes, "Not the same cohorts at every event time: some begin later before date zero, or lack a cell.")
     out = gt.combine(weights, weights_influence=extra, labels=labels, estimand=_estimand(by, overall))
     sum_comparison = bool(gt.spec.get("risk_set"))
     counts = [_counts(gt, row, g, sum_comparison) for row in weights]

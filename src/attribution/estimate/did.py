@@ -14,8 +14,8 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..read.threads import one_setting
 from ..results import Effects
-from .few_clusters import FEW, jackknifed, leave_one_out
-from .group_time import Base, Comparison, GroupTimeMethod, fit_cells, treated_cells
+from .few_clusters import few_treated_note, is_few, jackknifed, leave_one_out
+from .group_time import Base, Comparison, GroupTimeMethod, bases, fit_cells, treated_cells
 
 NAIVE = (
     "The base is the last period before treatment: where people select on a dip, the rebound counts as effect; "
@@ -55,21 +55,22 @@ def group_time_att(
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
     method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
     anticipation : periods >= 0. unit : unit of the outcome for the reader; default its column name.
-    few_clusters : "auto", or "off": the sums within clusters and the normal, however few they are.
+    few_clusters : "auto" (at most 40 clusters, or a cohort with fewer than 10 treated or comparison clusters among up
+        to 200: jackknife and Student's t), or "off": the sums within clusters and the normal, however few they are.
 
     Raises
     ------
     EstimationError : no treated cohort, no never-treated units to compare with, base period not before anticipation.
     """
     if isinstance(base_period, list):
-        base_period = (base_period[0], base_period[-1])
+        base_period = tuple(base_period)  # type: ignore[assignment]
     _check_options(comparison, base_period, method, anticipation, few_clusters)
     first, last = int(panel.periods[0]) + anticipation, int(panel.periods[-1]) + anticipation
     cohort, n = panel.strata["c"].to_numpy(), panel.strata["n"].to_numpy()
     if comparison == "never_treated" and not (np.isnan(cohort) | (cohort > last)).any():
         raise EstimationError("never-treated units", "none in the panel", 'use comparison="not_yet_treated"',
                               column=panel.columns["cohort"])  # fmt: skip
-    cells = build_cells(panel, covariates, after=first)
+    cells = build_cells(panel, covariates or (), after=first)
     seen = cells.observed.any(axis=1)
     cohorts = np.array([g for g in panel.cohorts if (treated_cells(cells, g) & seen).any()], dtype=int)
     if not len(cohorts):
@@ -82,7 +83,7 @@ def group_time_att(
     with one_setting():
         fit = refit(cells)
         scores, rows = fit.scores(cells)
-        few = few_clusters == "auto" and cells.clustered and not panel.own_cluster and cells.group[-1] < FEW
+        few = few_clusters == "auto" and cells.clustered and not panel.own_cluster and is_few(cells, cohorts)
         jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
     k, early = len(fit.labels), int(n[cohort <= first].sum())
     effects = Effects(
@@ -90,13 +91,15 @@ def group_time_att(
         labels=fit.labels.drop(columns=["low", "high", "outcome"] if len(panel.outcomes) == 1 else ["low", "high"]),
         estimate=fit.estimate, scores=scores[:, :k], n_treated=fit.n_treated, n_comparison=fit.n_comparison,
         shares=fit.shares, share_scores=scores[:, k:],
-        spec={"comparison": comparison, "base_period": base_period, "method": method, "covariates": tuple(covariates),
-              "anticipation": anticipation, "periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()),
+        spec={"comparison": comparison, "base_period": base_period, "method": method,
+              "covariates": tuple(covariates or ()), "anticipation": anticipation, "periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()),
               "cells": len(cells.n), "score_rows": rows,
               "clusters": int(cells.group[-1]) + 1 if cells.clustered else None,
               "few_clusters": few_clusters, "risk_set": panel.columns["risk_set"] is not None,
-              "outcomes": panel.outcomes},
-        notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation)])),
+              "outcomes": panel.outcomes, "bases": bases(fit, cells.periods),
+              "sample": cells.sample},
+        notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation),
+                                  "" if few else few_treated_note(cells, cohorts)])),
     )  # fmt: skip
     return effects if jackknife is None else jackknifed(effects, jackknife)
 
@@ -130,10 +133,11 @@ def _check_options(comparison, base_period, method, anticipation, few_clusters="
         refuse('method "dr", "dr_imp", "reg" or "ipw"', method)
     if isinstance(anticipation, bool) or not isinstance(anticipation, (int, np.integer)) or anticipation < 0:
         refuse("anticipation as a number of periods >= 0", anticipation)
-    if isinstance(base_period, str) or base_period is None:
-        if base_period not in ("varying", "universal"):
-            refuse('base_period "varying", "universal", a negative event time or a window (low, high)', base_period)
+    if base_period in ("varying", "universal"):
         return
-    low, high = base_period if isinstance(base_period, tuple) else (base_period, base_period)
+    ends = base_period if isinstance(base_period, tuple) and len(base_period) == 2 else (base_period, base_period)
+    if not all(isinstance(end, (int, np.integer)) and not isinstance(end, bool) for end in ends):
+        refuse('base_period "varying", "universal", a negative event time or a window (low, high)', base_period)
+    low, high = ends
     if low > high or high >= -anticipation:
         refuse(f"a base before treatment and anticipation (event time below {-anticipation})", base_period)

@@ -63,7 +63,9 @@ def did_2x2(
                           column=period, count=len(periods), keys=periods.tolist())  # fmt: skip
     if unit is not None:
         _same_group(rows[unit], group, treated)
-    rows = rows.assign(**{first_treated: np.where(group, periods[1], np.nan), row: np.arange(len(rows))})
+    shift = max(0.0, 1 - periods[0])  # periods from 1: a cohort of 0 would read as another software's never treated
+    rows = rows.assign(**{first_treated: np.where(group, periods[1] + shift, np.nan), row: np.arange(len(rows)),
+                          period: rows[period] + shift})  # fmt: skip
     panel = Panel(rows, unit=unit or row, period=period, cohort=first_treated, outcome=outcome, weight=weight,
                   cluster=cluster)  # fmt: skip
     seen = panel.observed

@@ -15,11 +15,53 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.cells import Cells
+from ..errors import EstimationError
 from ..inference import Jackknife
 from ..results import Effects
 from .group_time import GroupTimeFit
 
 FEW = 40  # clusters: with more, the scores of the clusters themselves
+FEW_TREATED = 10  # treated (or comparison) clusters of a cohort: with fewer, the jackknife up to MANY clusters
+MANY = 200
+
+
+def is_few(cells: Cells, cohorts: np.ndarray) -> bool:
+    """Are there so few clusters, or so few in one arm, that their scores understate the variance?
+
+    Raises
+    ------
+    EstimationError : fewer than 10 treated clusters among more than 200.
+    """
+    clusters, arms = int(cells.group[-1]) + 1, _arms(cells, cohorts)
+    if clusters <= FEW:
+        return True
+    if clusters <= MANY:
+        return bool(arms.min() < FEW_TREATED)
+    treated = np.isin(cells.cohort[cells.cell], cohorts)
+    all_treated = len(np.unique(cells.group[treated]))
+    if all_treated < FEW_TREATED:
+        raise EstimationError(
+            f"{FEW_TREATED} treated clusters or more among more than {MANY}", f"{all_treated} among {clusters:,}",
+            'cluster more coarsely, or say few_clusters="off" and read the standard errors as a lower limit',
+        )  # fmt: skip
+    return False
+
+
+def few_treated_note(cells: Cells, cohorts: np.ndarray) -> str:
+    """The sentence for cohorts of few treated units or clusters, where nothing corrects for it; empty otherwise."""
+    treated = _arms(cells, cohorts)[:, 0] if cells.clustered else np.array([
+        cells.n[cells.cohort == g].sum() for g in cohorts])  # fmt: skip
+    small = int((treated < FEW_TREATED).sum())
+    what = "clusters" if cells.clustered else "units"
+    text = f"{small} of {len(cohorts)} cohorts have fewer than {FEW_TREATED} treated {what}"
+    return f"{text}: the intervals of their own effects are too short." if small else ""
+
+
+def _arms(cells: Cells, cohorts: np.ndarray) -> np.ndarray:
+    """(G, 2) clusters with treated and with other units of each cohort."""
+    of_row = cells.cohort[cells.cell]
+    return np.array([[len(np.unique(cells.group[of_row == g])), len(np.unique(cells.group[of_row != g]))]
+                     for g in cohorts])  # fmt: skip
 
 
 def leave_one_out(cells: Cells, fit: GroupTimeFit, refit: Callable[[Cells], GroupTimeFit]) -> Jackknife:
@@ -53,7 +95,7 @@ def _loadings(cells: Cells, fit: GroupTimeFit, clusters: int, arms: int) -> np.n
         arm = np.where(part.treated[at], 0, 1) + (0 if part.post is None else 2 * part.post[at])
         alpha, _ = part.score(cells, at)
         sums = np.bincount(cells.group[rows] * arms + arm, weights=cells.w[rows] * alpha, minlength=len(out))
-        out[:, part.ks] = sums[:, None]
+        out[:, part.ks] += sums[:, None] * part.share
     return out.reshape(clusters, arms, -1)
 
 

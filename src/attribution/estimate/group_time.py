@@ -26,6 +26,7 @@ class Part:
     post: np.ndarray | None  # (C,) bool: repeated cross-sections, seen in the later period
     contrast: np.ndarray  # (J * T, k): outcome path -> outcome change
     columns: list[int]  # covariates that vary here
+    share: np.ndarray  # (k,) of each estimate that comes from here: 1, or 1 / periods of a base in cross-sections
     kernel: TwoByTwo | TwoByTwoRepeated
 
     def add(self, out: np.ndarray, cells: Cells, block: slice) -> None:
@@ -36,7 +37,7 @@ class Part:
         alpha, gamma = self.score(cells, at)
         gamma *= cells.w[block][rows, None]
         gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
-        out[rows[:, None], self.ks] = gamma
+        out[rows[:, None], self.ks] += gamma * self.share
 
     def score(self, cells: Cells, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """alpha (r,), gamma (r, k) of moment rows that belong to these cells."""
@@ -69,6 +70,7 @@ class GroupTimeFit:
             out = np.zeros((block.stop - block.start, k + len(self.shares)))
             for part in self.parts:
                 part.add(out, cells, block)
+            out[:, :k][:, np.isnan(self.estimate)] = 0.0
             for j, (member, share) in enumerate(zip(self.members, self.shares, strict=True)):
                 own = np.where(member[cells.cell[block]], cells.w[block], 0.0)
                 out[:, k + j] = (own - cells.one[block] * share) / n
@@ -95,6 +97,9 @@ def fit_cells(
             if not window.any():
                 fit.reason[k] = "base period not observed"
                 continue
+            if row.low < row.high and row.low < cells.periods[0]:
+                fit.reason[k] = "base window begins before the first period"
+                continue
             if row.low == row.high == row.period:
                 fit.estimate[k], fit.reason[k] = 0.0, "base period"
             until = None
@@ -102,8 +107,8 @@ def fit_cells(
                 until = max(row.period, int(cells.periods[window].max())) + anticipation
             here, base = _places(cells, row, window)
             asked = (until, *(() if cells.complete and not cross_section else (here.tobytes(), base.tobytes())))
+            pool = never if until is None else never | (cells.cohort > until)
             if asked not in known:
-                pool = never if until is None else never | (cells.cohort > until)
                 known[asked] = _group(cells, treated, pool & others, here, base, cross_section, groups)
             group = known[asked]
             fit.n_treated[k], fit.n_comparison[k] = group.n_treated, group.n_comparison
@@ -114,11 +119,19 @@ def fit_cells(
                 when = "either period" if cross_section else "both periods"
                 fit.reason[k] = f"fewer than two {arm} units with an outcome in {when}"
                 continue
-            group.ks.append(k)
-            group.contrasts.append((here | base) * 1.0 if cross_section else here - base / base.sum())
+            if not cross_section:
+                group.add(k, here - base / base.sum())
+                continue
+            for one in np.flatnonzero(base & ~here):  # other people in each period: one base after another, averaged
+                alone = np.arange(len(base)) == one
+                pair = _group(cells, treated, pool & others, here, alone, cross_section, groups)
+                if min(pair.n_treated, pair.n_comparison) < fewest:
+                    fit.reason[k] = "fewer than two units with an outcome in a period of the base"
+                pair.add(k, (here | alone) * 1.0, 1 / base.sum())
         for group in groups.values():
             if group.ks:
                 start = _fit_group(fit, cells, group, treated, method, start)
+    fit.estimate[(fit.reason != "") & (fit.reason != "base period")] = np.nan
     fit.labels["reason"] = fit.reason
     return fit
 
@@ -133,6 +146,12 @@ class _Group:
     n_comparison: int
     ks: list[int]
     contrasts: list[np.ndarray]
+    shares: list[float]
+
+    def add(self, k: int, contrast: np.ndarray, share: float = 1.0) -> None:
+        self.ks.append(k)
+        self.contrasts.append(contrast)
+        self.shares.append(share)
 
 
 def _group(cells, treated, others, here, base, cross_section, groups) -> _Group:
@@ -143,7 +162,7 @@ def _group(cells, treated, others, here, base, cross_section, groups) -> _Group:
         used &= cells.observed[:, here | base].all(axis=1)
     post = cells.observed[:, here].any(axis=1) if cross_section else None
     made = _Group(used=used, post=post, n_treated=int(cells.n[used & treated].sum()),
-                  n_comparison=int(cells.n[used & ~treated].sum()), ks=[], contrasts=[])  # fmt: skip
+                  n_comparison=int(cells.n[used & ~treated].sum()), ks=[], contrasts=[], shares=[])  # fmt: skip
     return groups.setdefault(used.tobytes() + (b"" if post is None else post.tobytes()), made)
 
 
@@ -171,10 +190,11 @@ def _fit_group(fit: GroupTimeFit, cells: Cells, group: _Group, treated: np.ndarr
     except CannotEstimate as reason:
         fit.reason[ks] = reason.code + "".join(f" ({names[column]})" for column in reason.columns)
         return start
-    fit.estimate[ks] = kernel.estimate
+    share = np.array(group.shares)
+    fit.estimate[ks] = np.nan_to_num(fit.estimate[ks]) + share * kernel.estimate
     columns = [cells.names.index(name) for name in names[1:]]
     fit.parts.append(Part(ks=ks, used=used, treated=treated, post=post, contrast=contrast, columns=columns,
-                          kernel=kernel))  # fmt: skip
+                          share=share, kernel=kernel))  # fmt: skip
     return start
 
 
@@ -204,3 +224,10 @@ def layout(cells: Cells, cohorts: np.ndarray, base: Base, anticipation: int) -> 
                     low = high = g + base
                 rows.append((f"{prefix}att({g},{t})", outcome, g, t, t - g, low, high))
     return pd.DataFrame(rows, columns=["term", "outcome", "cohort", "period", "event_time", "low", "high"])
+
+
+def bases(fit: GroupTimeFit, periods: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The different bases of the estimates, each as the event times it consists of."""
+    made = fit.labels[np.isfinite(fit.estimate)]
+    found = {tuple(int(p - row.cohort) for p in periods if row.low <= p <= row.high) for row in made.itertuples()}
+    return tuple(sorted(found))
