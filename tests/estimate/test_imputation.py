@@ -191,5 +191,25 @@ def test_refusals(options, match):
 
 
 def test_too_many_leads_are_refused():
-    with pytest.raises(EstimationError, match="determined by the others"):
-        at.imputation_pretrend(at.Panel(staggered(lambda e: 1.0, starts=(3, np.nan)), **COLUMNS), leads=2)
+    early, late = (at.Panel(staggered(lambda e: 1.0, starts=(g, np.nan)), **COLUMNS) for g in (3, 5))
+    for panel, leads, most in ((early, 2, 1), (late, 4, 3), (late, 9, 3)):
+        mend = f"leads of {most} at most"
+        with pytest.raises(EstimationError, match=f"leads={leads}, which exceed the periods.*{mend}"):
+            at.imputation_pretrend(panel, leads=leads)
+        with pytest.raises(EstimationError, match=mend):
+            at.imputation(panel, by="event_time", leads=leads)
+    assert len(at.imputation(late, by="event_time", leads=3)) == 5
+    with pytest.raises(EstimationError, match="leads of 2 at most"):
+        at.imputation_pretrend(late, leads=3, anticipation=1)
+    with pytest.raises(EstimationError, match="add earlier periods"):
+        at.imputation_pretrend(early, leads=1, anticipation=1)
+
+
+def test_joint_tests_from_few_clusters_are_refused():
+    frame = random_panel(200, periods=(1, 2, 3, 4, 5, 6), cohorts=(4, 6), seed=3)
+    few, many = (at.Panel(frame.assign(k=frame["unit"] % k), **COLUMNS, cluster="k") for k in (40, 41))
+    with pytest.raises(EstimationError, match="more than 40 clusters for a joint test; found: 40"):
+        at.imputation_pretrend(few, leads=2)
+    assert at.imputation_pretrend(many, leads=2).statistic > 0
+    notes = [at.imputation(panel, by="event_time", leads=2).notes[0] for panel in (few, many)]
+    assert "no joint test" in notes[0] and "jointly zero, p = " in notes[1]

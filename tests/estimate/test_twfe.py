@@ -145,6 +145,7 @@ def test_always_treated_are_counted():
         (staggered(lambda e: 1.0), dict(form="event_study"), "base_period with event_study"),
         (staggered(lambda e: 1.0), dict(form="static", base_period=-1), "base_period with event_study"),
         (staggered(lambda e: 1.0), dict(form="event_study", base_period=-9), "among the observed event times"),
+        (staggered(lambda e: 1.0), dict(form="event_study", base_period=-1.5), "base_period as event times"),
         (staggered(lambda e: 1.0), dict(form="dynamic"), "static"),
     ],
 )
@@ -162,6 +163,53 @@ def test_risk_sets_are_refused():
 def test_one_cluster_is_refused():
     with pytest.raises(EstimationError, match="two clusters"):
         at.twfe(at.Panel(staggered(lambda e: 1.0).assign(k=1), **COLUMNS, cluster="k"), form="static")
+
+
+FAMILY = {
+    "twfe": lambda panel: at.twfe(panel, form="static"),
+    "twfe_weights": at.twfe_weights,
+    "bacon": at.bacon,
+    "imputation": lambda panel: at.imputation(panel, by="overall"),
+    "pretrend": lambda panel: at.imputation_pretrend(panel, leads=1),
+    "sun_abraham": lambda panel: at.sun_abraham(panel, comparison="never_treated", base_period=-1),
+    "last_cohort": lambda panel: at.sun_abraham(panel, comparison="last_cohort", base_period=-1),
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_several_outcomes_and_cross_sections_are_refused(name):
+    frame = staggered(lambda e: 1.0).assign(z=lambda f: f["y"] ** 2)
+    with pytest.raises(EstimationError, match=r"one outcome; found: several \[2\] \(for example y, z\)"):
+        FAMILY[name](at.Panel(frame, **{**COLUMNS, "outcome": ["y", "z"]}))
+    with pytest.raises(EstimationError, match="repeated cross-sections"):
+        FAMILY[name](at.Panel(frame, **{**COLUMNS, "unit": None}))
+
+
+@pytest.mark.parametrize("name", sorted(set(FAMILY) - {"twfe_weights", "pretrend"}))
+def test_few_clusters_are_said(name):
+    frame = random_panel(200, periods=(1, 2, 3, 4, 5, 6), cohorts=(4, 6), seed=3)
+    said = "Few clusters ({}): these standard errors are too small, read them as a lower limit; group_time_att " \
+           "corrects for it."  # fmt: skip
+    for clusters in (8, 40, 41):
+        panel = at.Panel(frame.assign(k=frame["unit"] % clusters), **COLUMNS, cluster="k")
+        fit = FAMILY[name](panel)
+        assert (said.format(clusters) in fit.notes) == (clusters <= 40)
+        assert fit.spec["clusters"] == clusters and fit.spec["score_rows"] == "clusters"
+        assert "_units" not in vars(panel)  # no unit's rows were loaded
+    small = frame[frame["unit"].isin([u for _, f in frame.groupby("g", dropna=False) for u in f["unit"].unique()[:5]])]
+    for panel in (at.Panel(frame, **COLUMNS), at.Panel(small, **COLUMNS).by_unit()):  # a unit as its own cluster
+        assert not any("Few clusters" in note for note in FAMILY[name](panel).notes)
+
+
+def test_two_event_times_left_out_are_two_bases():
+    """They are no window: the coefficients are not measured from their mean, so honest bounds have no base."""
+    panel = at.Panel(random_panel(200, periods=(1, 2, 3, 4, 5, 6), cohorts=(4, 6), seed=3), **COLUMNS)
+    two, one = (at.twfe(panel, form="event_study", base_period=base) for base in ((-1, -4), -1))
+    assert two.spec["bases"] == ((-4,), (-1,)) and one.spec["bases"] == ((-1,),)
+    assert "bases" not in at.twfe(panel, form="static").spec
+    with pytest.raises(EstimationError, match="several bases"):
+        at.relative_magnitudes(two, pre_periods=(-3, -2))
+    assert np.isfinite(at.relative_magnitudes(one, pre_periods=(-3, -2), mbar=(1,)).tidy()["conf_low"]).all()
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -769,6 +770,52 @@ def test_no_pre_period_is_refused():
 def test_options_that_make_no_sense_are_refused(options, words):
     with pytest.raises(EstimationError, match=words):
         at.relative_magnitudes(plain(), **{"pre_periods": (-3, -2, -1), **options})
+
+
+@pytest.mark.parametrize("options,words", [
+    ({"at": True}, "at \"average\""), ({"at": 0.5}, "at \"average\""), ({"at": [0, 1]}, "at \"average\""),
+    ({"at": {0: np.nan}}, "finite weight"), ({"at": {0: "a"}}, "finite weight"), ({"at": {0.5: 1}}, "finite weight"),
+    ({"at": "abc"}, "at \"average\""), ({"pre_periods": (-2.5, -2)}, "whole event times"),
+    ({"pre_periods": -2}, "whole event times"), ({"pre_periods": "abc"}, "whole event times"),
+    ({"pre_periods": (-2, True)}, "whole event times"), ({"dip": "abc"}, "dip as a sequence"),
+    ({"dip": -1}, "dip as a sequence"), ({"dip": (-1.5,)}, "dip as a sequence"), ({"mbar": ("a",)}, "mbar as numbers"),
+    ({"mbar": "abc"}, "mbar as numbers"), ({"mbar": [[1], [1, 2]]}, "mbar as numbers"), ({"level": "abc"}, "level"),
+])  # fmt: skip
+def test_options_of_another_kind_are_refused(options, words):
+    with pytest.raises(EstimationError, match=words):
+        at.relative_magnitudes(plain(), **{"pre_periods": (-3, -2, -1), **options})
+    with pytest.raises(EstimationError, match="m as numbers"):
+        at.smoothness(plain(), m=("a",))
+
+
+def test_numpy_integers_are_whole_numbers():
+    one = at.relative_magnitudes(plain(), pre_periods=np.array([-3, -2]), at=np.int64(0), mbar=np.array([1.0]))
+    other = at.relative_magnitudes(plain(), pre_periods=range(-3, -1), at=0, mbar=1)
+    pd.testing.assert_frame_equal(one.tidy(), other.tidy())
+
+
+def test_few_clusters_are_refused():
+    """The sets take the estimate for normal; with Student's t they would be too short."""
+    few = replace(plain(), dof=np.array([5.0, 5.0, np.nan, 5.0]))
+    for call in (lambda: at.relative_magnitudes(few, pre_periods=(-3, -2)), lambda: at.smoothness(few, m=(0,))):
+        with pytest.raises(EstimationError, match="more than 40 clusters, or few_clusters='off'"):
+            call()
+
+
+def test_several_bases_are_refused():
+    for base, bases in (("universal", ((-1,), (-2,))), (-1, ((-1,), (-3, -2)))):
+        with pytest.raises(EstimationError, match=r"several bases \[2\] \(for example -1, "):
+            at.smoothness(plain(base=base, bases=bases), m=(0,))
+    one, other = (at.smoothness(plain(**spec), m=(0,)).tidy() for spec in ({}, {"bases": ((-1,),)}))
+    pd.testing.assert_frame_equal(one, other)
+    window = replace(plain(), spec={"base_period": (-1, -1)})  # of one period
+    one = at.smoothness(window, m=(0,)).tidy()
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_effects_without_a_base_are_refused():
+    with pytest.raises(EstimationError, match="rows before treatment from a regression of their own"):
+        at.smoothness(plain(base=None, estimator="imputation"), m=(0,))
 
 
 def test_arrays_that_make_no_sense_are_refused():

@@ -73,7 +73,7 @@ def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
         group's treatment changes and the other's does not; weights are those of the regression.
     Estimator : Goodman-Bacon 2021, theorem 1, eq. 10a-g.
     Std. errors : of each comparison from its influence function, weights taken as fixed, missing where an
-        arm has one unit; of the sum, that of `twfe`.
+        arm has one unit; of the sum, that of `twfe`. Too small with at most 40 clusters: the notes say so.
     Edge cases : needs a balanced panel (the theorem does); units treated after the last period belong to the never
         treated; always treated units are dropped by Panel and counted in the notes, so no comparison uses them.
     Checked : sums to `twfe` (1e-10); bacondecomp on Medicaid, all comparisons.
@@ -118,7 +118,7 @@ def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
     order = pd.Categorical(table["kind"], categories=KINDS)
     table = table.assign(order=order).sort_values(["order", "treated", "comparison"], kind="stable")
     return Bacon(table=table.drop(columns="order").reset_index(drop=True), total=total, unit=total.unit,
-                 spec={"estimator": "bacon", **fe.facts(panel, cells)}, notes=fe.dropped(panel))  # fmt: skip
+                 spec={"estimator": "bacon", **fe.facts(cells)}, notes=fe.caveats(panel, cells))  # fmt: skip
 
 
 class _Groups:

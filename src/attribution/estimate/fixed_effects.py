@@ -16,6 +16,7 @@ import numpy as np
 from ..cohorts.cells import Cells, build_cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
+from .few_clusters import FEW
 
 ROUND = 1e-9  # a regressor with less than this share of its variation left is explained by the others
 
@@ -47,11 +48,11 @@ class Regression:
         fitted = self.period + self.design @ self.beta
         return grouped_by_cohort(self.cells, self.of, self.use, fitted, loading)
 
-    def factor(self, panel: Panel) -> float:
+    def factor(self) -> float:
         """G/(G-1) (N-1)/(N-K): K coefficients and periods; unit effects are nested in the clusters, so not counted."""
         n = int((self.cells.n[:, None] * self.use).sum())
         k = len(self.beta) + int(self.use.any(axis=0).sum())
-        groups = int(self.cells.n.sum()) if panel.cluster is None else int(self.cells.group[-1]) + 1
+        groups = int(self.cells.group[-1]) + 1 if self.cells.clustered else int(self.cells.n.sum())
         if n <= k or groups < 2:
             raise EstimationError("more observations than coefficients", f"{n} and {k}", "add units")
         return groups / (groups - 1) * (n - 1) / (n - k)
@@ -139,11 +140,7 @@ def all_groups(cells: Cells, values: np.ndarray) -> np.ndarray:
 
 def cells_of(panel: Panel, *, treated_only: bool = False) -> Cells:
     """Cells of a panel whose rows are units, with two independent groups or more."""
-    if panel.columns["risk_set"] is not None:
-        raise EstimationError(
-            "one record a unit", "a panel of sequential trials (risk_set)",
-            "use group_time_att, which compares within the risk set",
-        )  # fmt: skip
+    refuse_kind(panel)
     cells = build_cells(panel)
     if treated_only:
         cells = cells.where(np.isfinite(cells.cohort))
@@ -152,6 +149,23 @@ def cells_of(panel: Panel, *, treated_only: bool = False) -> Cells:
     if cells.clustered and cells.group[-1] < 1:
         raise EstimationError("at least two clusters", "one", "cluster by unit", column=panel.columns["cluster"])
     return cells
+
+
+def refuse_kind(panel: Panel) -> None:
+    """Refuse what unit effects cannot be taken out of, before anything else is said about it."""
+    if panel.columns["risk_set"] is not None:
+        raise EstimationError(
+            "one record a unit", "a panel of sequential trials (risk_set)",
+            "use group_time_att, which compares within the risk set",
+        )  # fmt: skip
+    if panel.cross_section:
+        raise EstimationError(
+            "units seen in several periods, for unit effects", "repeated cross-sections, every row another unit",
+            "use group_time_att, or name the unit column of the panel",
+        )  # fmt: skip
+    if len(panel.outcomes) > 1:
+        raise EstimationError("one outcome", "several", "make a Panel for each, or use group_time_att",
+                              count=len(panel.outcomes), keys=panel.outcomes)  # fmt: skip
 
 
 def only_periods(cells: Cells, keep: np.ndarray) -> Cells:
@@ -206,15 +220,24 @@ def untreated_throughout(cells: Cells) -> int:
     return int(cells.n[~(cells.cohort <= cells.periods[-1])].sum())
 
 
-def facts(panel: Panel, cells: Cells) -> dict[str, Any]:
+def facts(cells: Cells) -> dict[str, Any]:
     """What every spec says about the sample and its score rows."""
-    rows = "clusters" if panel.cluster is not None else "cells" if cells.compressed else "units"
+    rows = "clusters" if cells.clustered else "cells" if cells.compressed else "units"
     return {"periods": tuple(cells.periods.tolist()), "units": int(cells.n.sum()), "cells": len(cells.n),
-            "score_rows": rows, "clusters": None if panel.cluster is None else int(cells.group[-1]) + 1}  # fmt: skip
+            "score_rows": rows, "clusters": int(cells.group[-1]) + 1 if cells.clustered else None}  # fmt: skip
 
 
-def dropped(panel: Panel) -> tuple[str, ...]:
-    """The sentence about the always treated, where there are any."""
+def few(panel: Panel, cells: Cells) -> int:
+    """Number of clusters where they are too few for the sums within clusters, else 0."""
+    clusters = int(cells.group[-1]) + 1
+    return clusters if cells.clustered and not panel.own_cluster and clusters <= FEW else 0
+
+
+def caveats(panel: Panel, cells: Cells) -> tuple[str, ...]:
+    """The sentences about few clusters and about the always treated, where there are any."""
+    clusters = few(panel, cells)
     count = panel.counts.get("units treated in or before the first period, dropped", 0)
     text = f"{count:,} units treated in or before the first period are left out: no period before treatment."
-    return (text,) if count else ()
+    small = (f"Few clusters ({clusters}): these standard errors are too small, read them as a lower limit; "
+             "group_time_att corrects for it.")  # fmt: skip
+    return (*((small,) if clusters else ()), *((text,) if count else ()))

@@ -28,7 +28,7 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
         observations, taken off the treated ones. Efficient where errors are homoskedastic and uncorrelated.
     Std. errors : conservative, their eq. 7: residuals of treated observations around the mean effect of their cohort
         and period (theorem 3, no leave-out), summed within units or clusters. They condition on who is treated when:
-        cohort shares are fixed.
+        cohort shares are fixed. Too small with at most 40 clusters: the notes say so.
     Edge cases : treated observations of units never seen untreated cannot be imputed: they are left out and counted.
         An ATT(g, t) that rests on one unit carries no weight (its residual would be zero), said in the notes.
         Where nobody is untreated in a period, its effects are not identified: refused, naming cohorts and periods.
@@ -59,10 +59,10 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
         unit=unit or panel.columns["outcome"] or "", labels=labels, estimate=estimate, scores=scores, n_treated=n,
         n_comparison=np.full(len(n), m),
         spec={"estimator": "imputation", "by": by, "anticipation": anticipation, "leads": leads,
-              **fe.facts(panel, cells)},
-        notes=(*sample.notes, *fe.dropped(panel)),
+              **fe.facts(cells)},
+        notes=(*sample.notes, *fe.caveats(panel, cells)),
     )  # fmt: skip
-    return _with_leads(out, _leads(panel, leads, anticipation, unit)) if leads else out
+    return _with_leads(out, _leads(panel, cells, leads, anticipation, unit), fe.few(panel, cells) > 0) if leads else out
 
 
 def imputation_pretrend(panel: Panel, *, leads: int, anticipation: int = 0) -> Check:
@@ -71,10 +71,17 @@ def imputation_pretrend(panel: Panel, *, leads: int, anticipation: int = 0) -> C
     Estimator : Borusyak, Jaravel & Spiess 2024, section 4.4 (test 1): untreated outcome on unit and period effects and
         indicators of the last `leads` event times before treatment (and anticipation); Wald test that all are zero.
         The verdict is "failed" below p = 0.05, else none: a test that does not reject does not prove.
-    Std. errors : sandwich over units or clusters.
+    Std. errors : sandwich over units or clusters; at most 40 clusters are refused.
     """
     _check_count("leads", leads, 1)
-    effects = _leads(panel, leads, anticipation, None)
+    cells = fe.cells_of(panel)
+    if clusters := fe.few(panel, cells):
+        raise EstimationError(
+            "more than 40 clusters for a joint test", f"{clusters}: it would reject far too often",
+            "look at the event times before treatment of group_time_att, which corrects for few clusters",
+            column=panel.columns["cluster"],
+        )  # fmt: skip
+    effects = _leads(panel, cells, leads, anticipation, None)
     statistic, df, p = wald(effects.estimate, effects.cov)
     return Check(
         name="imputation_pretrend", question="Were the cohorts on parallel paths before treatment?",
@@ -192,12 +199,12 @@ def _impute(sample: _Sample, average: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return estimate, fe.all_groups(cells, rows)
 
 
-def _leads(panel: Panel, leads: int, anticipation: int, unit: str | None) -> Effects:
+def _leads(panel: Panel, cells: Cells, leads: int, anticipation: int, unit: str | None) -> Effects:
     """The last event times before treatment, by the regression on untreated observations alone."""
-    cells = fe.cells_of(panel)
     sample = _split(cells, anticipation)
     event = fe.event_times(sample.cohorts, cells.periods)
     times = list(range(-anticipation - leads, -anticipation))
+    _refuse_leads(np.unique(event[sample.of][sample.untreated & (event < 0)[sample.of]]), times)
     where = [event == e for e in times]
     labels = pd.DataFrame({"term": [f"event_time={e}" for e in times], "event_time": times})
     fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist(), use=sample.untreated)
@@ -206,19 +213,36 @@ def _leads(panel: Panel, leads: int, anticipation: int, unit: str | None) -> Eff
         estimand="Pre-trend by event time, untreated observations", unit=unit or panel.columns["outcome"] or "",
         labels=labels, estimate=fit.beta, scores=fit.scores(), n_treated=n,
         n_comparison=np.full(leads, int(cells.n[fit.use.any(axis=1)].sum())),
-        spec={"estimator": "imputation", "leads": leads, "anticipation": anticipation, **fe.facts(panel, cells)},
+        spec={"estimator": "imputation", "leads": leads, "anticipation": anticipation, **fe.facts(cells)},
     )  # fmt: skip
 
 
-def _with_leads(effects: Effects, before: Effects) -> Effects:
+def _refuse_leads(seen: np.ndarray, times: list[int]) -> None:
+    """Each lead must be observed, and an earlier event time with them: what they are measured from."""
+    absent = [e for e in times if e not in seen]
+    if not absent and seen[0] < times[0]:
+        return
+    most = 0
+    while times[-1] - most in seen and (seen < times[-1] - most).any():
+        most += 1
+    raise EstimationError(
+        "leads that are observed before treatment, and an earlier period to measure them from",
+        f"leads={len(times)}, which exceed the periods: event times observed before treatment are "
+        f"{', '.join(str(int(e)) for e in seen) or 'none'}",
+        f"ask for leads of {most} at most" if most else "add earlier periods",
+    )  # fmt: skip
+
+
+def _with_leads(effects: Effects, before: Effects, few: bool) -> Effects:
     """Pre-trend rows in front of the effects: same score rows, so that one band can cover all."""
     _, df, p = wald(before.estimate, before.cov)
+    joint = "no joint test with few clusters" if few else f"jointly zero, p = {p:.3g} ({df} df)"
     return replace(
         effects, labels=pd.concat([before.labels, effects.labels], ignore_index=True),
         estimate=np.r_[before.estimate, effects.estimate], scores=np.hstack([before.scores, effects.scores]),
         n_treated=np.r_[before.n_treated, effects.n_treated],
         n_comparison=np.r_[before.n_comparison, effects.n_comparison],
-        notes=(f"Rows before treatment: a regression of their own; jointly zero, p = {p:.3g} ({df} df).",
+        notes=(f"Rows before treatment: a regression of their own; {joint}.",
                *effects.notes),
     )  # fmt: skip
 

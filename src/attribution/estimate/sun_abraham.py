@@ -30,7 +30,7 @@ def sun_abraham(
         as in the paper and in eventstudyinteract, since the estimand is about the population the sample stands for;
         "fixed" speaks of cohorts of exactly these sizes, as fixest::sunab does. On balanced, unweighted panels the
         regression and the shares are uncorrelated, and the variances add, as the paper has it; elsewhere their
-        covariance is counted too.
+        covariance is counted too. Too small with at most 40 clusters: the notes say so.
     Edge cases : comparison="last_cohort" ends the panel where the last cohort starts and leaves the never treated out,
         both said in the notes. Units treated after the last period count as never treated. As in `group_time_att`, an
         ATT(g, t) that rests on one unit shows no variation: it carries no weight, and the notes say so.
@@ -66,7 +66,7 @@ def sun_abraham(
     labels, weights = _groups(table, size, np.array([units[mask].sum() > 1 for mask in where]), by)
     single = np.logical_or.reduce(where) & (units == 1)
     estimate = weights @ fit.beta
-    scores = fit.scores(weights) * (np.sqrt(fit.factor(panel)) if small_sample else 1.0)
+    scores = fit.scores(weights) * (np.sqrt(fit.factor()) if small_sample else 1.0)
     if shares == "estimated" and by != "cohort_period":
         scores = scores + _share_scores(fit, where, size, weights, estimate)
     members = [np.logical_or.reduce([where[k] for k in np.flatnonzero(row)]) for row in weights]
@@ -77,13 +77,14 @@ def sun_abraham(
         n_treated=np.array([fe.units_at(cells, fit.of, mask, fit.use) for mask in members]),
         n_comparison=np.full(len(labels), pool),
         spec={"estimator": "sun_abraham", "comparison": comparison, "base_period": int(base_period), "by": by,
-              "shares": shares, "small_sample": small_sample, **fe.facts(panel, cells)},
-        notes=(*notes, *fe.alone(cohorts, single), *fe.dropped(panel)),
+              "shares": shares, "small_sample": small_sample, **fe.facts(cells)},
+        notes=(*notes, *fe.alone(cohorts, single), *fe.caveats(panel, cells)),
     )  # fmt: skip
 
 
 def _sample(panel: Panel, comparison: str) -> tuple[Cells, tuple[str, ...]]:
     """Cells of the units and periods that the comparison allows, and what was left out."""
+    fe.refuse_kind(panel)
     cohort = panel.strata["c"].to_numpy()
     never = np.isnan(cohort)
     if comparison == "never_treated":

@@ -28,7 +28,8 @@ def twfe(
     Assumes : parallel trends, and that homogeneity. Report `group_time_att`; keep this as the diagnostic beside it.
     Estimator : least squares. Weights of each ATT(g, t): de Chaisemartin & D'Haultfoeuille 2020, theorem 1; the notes
         say how many are negative, `twfe_weights` lists them.
-    Std. errors : sandwich over units, or over `cluster`; no small-sample factor unless asked for.
+    Std. errors : sandwich over units, or over `cluster`; no small-sample factor unless asked for. Too small
+        with at most 40 clusters: the notes say so.
     Edge cases : units treated in or before the first period are dropped by Panel and counted in the notes; those
         treated after the last period count as untreated. Unbalanced panels keep every observed unit-period. Without
         never-treated units the event study needs two base periods (Borusyak et al. 2024, section 3.2): else refused.
@@ -55,21 +56,22 @@ def twfe(
     event = fe.event_times(cohorts, cells.periods)
     labels, where = _static(event) if form == "static" else _dynamic(event, base_period, cells)
     fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist())
+    bases = {} if base_period is None else {"bases": tuple((e,) for e in _left_out(base_period))}
     if form == "static":
         weights = _weights(fit)
         notes, negative = _negative(weights), float(-weights["weight"].clip(upper=0).sum())
     else:
         notes = ("Each coefficient may mix the effects of other event times (Sun & Abraham 2021): see sun_abraham.",)
         negative = None
-    scale = np.sqrt(fit.factor(panel)) if small_sample else 1.0
+    scale = np.sqrt(fit.factor()) if small_sample else 1.0
     return Effects(
         estimand="TWFE coefficient" + (" by event time" if form == "event_study" else " of treatment"),
         unit=unit or panel.columns["outcome"] or "", labels=labels, estimate=fit.beta, scores=fit.scores() * scale,
         n_treated=np.array([fe.units_at(cells, fit.of, one, fit.use) for one in where]),
         n_comparison=np.full(len(labels), fe.untreated_throughout(cells)),
         spec={"estimator": "twfe", "form": form, "base_period": base_period, "small_sample": small_sample,
-              "negative_weight": negative, **fe.facts(panel, cells)},
-        notes=(*notes, *fe.dropped(panel)),
+              "negative_weight": negative, **bases, **fe.facts(cells)},
+        notes=(*notes, *fe.caveats(panel, cells)),
     )  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def _static(event: np.ndarray) -> tuple[pd.DataFrame, list[np.ndarray]]:
 
 
 def _dynamic(event: np.ndarray, base_period: Any, cells: Cells) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    base = [base_period] if isinstance(base_period, (int, np.integer)) else list(base_period)
+    base = _left_out(base_period)
     _static(event)
     times = np.unique(event[fe.seen(cells) & np.isfinite(event)]).astype(int)
     if unknown := [e for e in base if e not in times]:
@@ -103,6 +105,16 @@ def _dynamic(event: np.ndarray, base_period: Any, cells: Cells) -> tuple[pd.Data
     kept = [int(e) for e in times if e not in base]
     labels = pd.DataFrame({"term": [f"event_time={e}" for e in kept], "event_time": kept})
     return labels, [event == e for e in kept]
+
+
+def _left_out(base_period: int | Sequence[int]) -> list[int]:
+    """Event times left out: each is a base of its own, not part of a window."""
+    found = [base_period] if isinstance(base_period, (int, np.integer)) else base_period
+    if isinstance(found, str) or not isinstance(found, (Sequence, np.ndarray)) or not all(
+        isinstance(e, (int, np.integer)) and not isinstance(e, bool) for e in found
+    ):  # fmt: skip
+        raise EstimationError("base_period as event times left out", repr(base_period), "such as -1 or (-4, -1)")
+    return sorted({int(e) for e in found})
 
 
 def _weights(fit: fe.Regression) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from ...errors import EstimationError
 from ...inference import normal_interval
 from ...results import TIDY_COLUMNS, Effects, Result
 from .cone import MOST
-from .restrictions import Bound, EventPath, Monotone, Sign, event_path
+from .restrictions import Bound, EventPath, Monotone, Sign, event_path, is_whole, whole_numbers
 from .sets import FEW_DRAWS, ConfidenceSet, Method
 from .solve import Solver, breakdown, check_level, relative_solver, sizes, smooth_solver, weight_vector
 
@@ -106,11 +106,12 @@ def relative_magnitudes(
         or direction over about 11 event times), linear programmes (HiGHS) replace the list, with 4,000 draws of which
         those that may decide the quantile are solved; a note says so. A narrow interval apart from the rest of a set
         may then be missed, above all with "conditional".
-    Edge cases : only effects from one base for all event times (universal, a fixed event time or a window; varying is
-        refused). Gaps between event times count per period. A set that is not an interval is reported as its hull, with
-        a note; an empty one as missing. With `dip`, the bounds are given twice. Without the dip, nothing is assumed
-        about the deviation in those periods: they set no Mbar, and the first step spans from the last period before
-        them, one Mbar a period. Use `balance` in `aggregate`, or the mix of cohorts may pose as a trend.
+    Edge cases : only effects from one base for all event times and cohorts (universal, a fixed event time or a window;
+        varying, and bases that differ between cohorts, are refused), and none with Student's t (few clusters). Gaps
+        between event times count per period. A set that is not an interval is reported as its hull, with a note; an
+        empty one as missing. With `dip`, the bounds are given twice. Without the dip, nothing is assumed about the
+        deviation in those periods: they set no Mbar, and the first step spans from the last period before them, one
+        Mbar a period. Use `balance` in `aggregate`, or the mix of cohorts may pose as a trend.
     Checked : reference/did (R HonestDiD 0.2.6).
 
     Parameters
@@ -125,7 +126,7 @@ def relative_magnitudes(
 
     Raises
     ------
-    EstimationError : varying base, no or unknown pre-periods, event times without an estimate.
+    EstimationError : varying or several bases, few clusters, no or unknown pre-periods, event times not estimated.
     """
 
     def solver(path: EventPath, weights: np.ndarray, named: Sequence[int]) -> Solver:
@@ -134,7 +135,7 @@ def relative_magnitudes(
 
     restriction = "relative magnitudes" if bound == "parallel trends" else "relative magnitudes of changes of slope"
     return _bounds(
-        effects, solver, sizes(mbar, "mbar"), at, dip, tuple(int(t) for t in pre_periods), parameter="Mbar",
+        effects, solver, sizes(mbar, "mbar"), at, dip, whole_numbers(pre_periods, "pre_periods"), parameter="Mbar",
         restriction=restriction + _shape_words(bias, monotone), level=level,
         spec={"bias": bias, "monotone": monotone, "bound": bound, "method": method},
     )  # fmt: skip
@@ -179,6 +180,11 @@ def path_of(effects: Effects) -> EventPath:
     if "event_time" not in labels or labels["event_time"].isna().any() or labels["event_time"].duplicated().any():
         raise EstimationError("one effect for each event time", f"effects {effects.estimand}",
                               'aggregate first: at.aggregate(gt, by="event_time")')  # fmt: skip
+    if effects.dof is not None:
+        raise EstimationError(
+            "a normal estimate, as the confidence sets assume", "standard errors of few clusters, with Student's t",
+            "use more than 40 clusters, or few_clusters='off' in group_time_att, whose sets are then too short",
+        )  # fmt: skip
     times = labels["event_time"].to_numpy(int)
     known = np.isfinite(effects.estimate)
     return event_path(effects.estimate[known], effects.cov[np.ix_(known, known)], times[known], _base(effects, times),
@@ -186,14 +192,26 @@ def path_of(effects: Effects) -> EventPath:
 
 
 def _base(effects: Effects, times: np.ndarray) -> int | tuple[int, int]:
-    base = effects.spec.get("base_period")
+    base, bases = effects.spec.get("base_period"), effects.spec.get("bases") or ()
+    if effects.spec.get("estimator") == "imputation":
+        raise EstimationError(
+            "every effect measured from one base period", "imputation: its effects start from all periods before "
+            "treatment, its rows before treatment from a regression of their own, so they have no base",
+            "use group_time_att(..., base_period=-1), or sun_abraham",
+        )  # fmt: skip
     if base is None or base == "varying":
         raise EstimationError(
             "every effect measured from one base period", f"base_period={base!r}: each pre-period has its own base",
             'use group_time_att(..., base_period="universal"), or a negative event time such as -6',
         )  # fmt: skip
+    if len(bases) > 1:
+        raise EstimationError(
+            "every effect measured from one base period", "event times of several bases",
+            "cohorts may differ because of a gap in the periods: use one fixed event time, or a window, that all "
+            "cohorts have", count=len(bases), keys=[_listed(one) for one in bases],
+        )  # fmt: skip
     if isinstance(base, (tuple, list)):
-        return int(base[0]), int(base[-1])
+        return int(base[0]) if base[0] == base[-1] else (int(base[0]), int(base[-1]))
     if base != "universal":
         return int(base)
     found = times[(effects.estimate == 0) & ~np.isfinite(effects.std_error)]
@@ -253,9 +271,11 @@ def _bounds(
 
 def _target(path: EventPath, at: At, dipped: Sequence[int]) -> tuple[dict[int, float], str]:
     """{event time: weight} and its words; the average leaves out event times after treatment that belong to the dip."""
+    keys, weights = (list(at), list(at.values())) if isinstance(at, Mapping) else ([at], [1.0])
+    numbers = all(isinstance(w, (int, float, np.number)) and np.isfinite(w) for w in weights)
+    if not (isinstance(at, str) and at == "average") and not (all(map(is_whole, keys)) and numbers):
+        raise EstimationError('at "average", a whole event time or {event time: finite weight}', repr(at), "choose one")
     if isinstance(at, str):
-        if at != "average":
-            raise EstimationError('at "average", an event time or {event time: weight}', repr(at), "choose one")
         times = [int(t) for t in path.times[path.post] if t not in dipped and t >= 0]
         if not times:
             raise EstimationError("an event time after treatment outside the dip", "none", "shorten `dip`")
@@ -271,10 +291,10 @@ def _target(path: EventPath, at: At, dipped: Sequence[int]) -> tuple[dict[int, f
 
 
 def _dip(path: EventPath, dip: Sequence[int] | None) -> list[int]:
-    named = sorted({int(t) for t in dip or ()})
+    named = sorted(set(() if dip is None else whole_numbers(dip, "dip")))
     between = [int(t) for t in path.times if named and named[0] < t < named[-1] and t not in named]
     if between or any(t not in path.times for t in named):
-        raise EstimationError("every event time of the dip, one by one, among the estimates", f"dip={tuple(dip or ())}",
+        raise EstimationError("every event time of the dip, one by one, among the estimates", f"dip={tuple(named)}",
                               f"choose neighbours among {path.times.tolist()}", keys=between)  # fmt: skip
     return named
 

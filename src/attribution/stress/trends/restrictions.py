@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -96,6 +96,19 @@ def event_path(
         raise EstimationError(f"a base before event time {first_post} and effects from there on",
                               f"base {base}, event times {times[0]} to {times[-1]}", "check both")  # fmt: skip
     return EventPath(times=times, estimate=values, cov=cov, base=base, first_post=first_post)
+
+
+def whole_numbers(values: Any, name: str) -> tuple[int, ...]:
+    """Event times one by one: a 2.5 that became 2, or a text read letter by letter, would name another period."""
+    found = None if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) else list(values)
+    if found is None or not all(map(is_whole, found)):
+        raise EstimationError(f"{name} as a sequence of whole event times", repr(values), "write for example (-3, -2)")
+    return tuple(int(t) for t in found)
+
+
+def is_whole(value: Any) -> bool:
+    """A Python or numpy integer, and no bool."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def slopes(times: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import EstimationError
 from .flci import flci
-from .restrictions import Bound, EventPath, Monotone, Sign, event_path, relative_pieces, smooth_piece
+from .restrictions import Bound, EventPath, Monotone, Sign, event_path, relative_pieces, smooth_piece, whole_numbers
 from .sets import ConfidenceSet, Inverter, Method
 
 Solver = Callable[[float], ConfidenceSet]
@@ -21,8 +21,8 @@ def relative_magnitudes_sets(
     bias: Sign | None = None, monotone: Monotone | None = None, method: Method = "c-lf", level: float = 0.95,
 ) -> list[ConfidenceSet]:  # fmt: skip
     """One confidence set of sum_t weights_t effect_t for each Mbar; see `relative_magnitudes` and `event_path`."""
-    path = event_path(estimate, cov, event_times, base)
-    solve = relative_solver(path, weight_vector(path, weights), pre_periods=pre_periods, bound=bound, bias=bias,
+    path, named = event_path(estimate, cov, event_times, base), whole_numbers(pre_periods, "pre_periods")
+    solve = relative_solver(path, weight_vector(path, weights), pre_periods=named, bound=bound, bias=bias,
                             monotone=monotone, method=method, level=level)  # fmt: skip
     return [solve(size) for size in sizes(mbar, "mbar")]
 
@@ -93,7 +93,10 @@ def weight_vector(path: EventPath, weights: Mapping[int, float]) -> np.ndarray:
 
 def sizes(values: Sequence[float] | float, name: str) -> list[float]:
     """Mbar or M as a list, each finite and >= 0."""
-    out = [float(v) for v in np.atleast_1d(np.asarray(values, float))]
+    try:
+        out = [float(v) for v in np.asarray(values, float).ravel()]
+    except (TypeError, ValueError):
+        raise EstimationError(f"{name} as numbers >= 0", repr(values), "give for example 0, 0.5, 1") from None
     bad = [v for v in out if not (np.isfinite(v) and v >= 0)]
     if bad or not out:
         raise EstimationError(f"{name} as numbers >= 0", "none" if not out else "others", "give for example 0, 0.5, 1",
@@ -132,8 +135,8 @@ def _known(path: EventPath, pre_periods: Sequence[int]) -> None:
 
 
 def check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+    if isinstance(level, str) or not 0 < level < 1:
+        raise EstimationError("0 < level < 1", f"level = {level!r}", "give a level such as 0.95")
 
 
 def _check(level: float, **options: tuple) -> None:
