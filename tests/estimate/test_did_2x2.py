@@ -286,8 +286,8 @@ def test_one_cluster():
 def test_periods_may_be_any_two_whole_numbers():
     frame = pd.DataFrame({"u": np.repeat(np.arange(40), 2), "t": np.tile([1, 2], 40)})
     frame = frame.assign(d=frame["u"] % 2, y=np.random.default_rng(0).normal(size=80))
-    plain = did_2x2(frame, outcome="y", period="t", treated="d", method="reg", unit="u")
-    early = did_2x2(frame.assign(t=frame["t"] - 2), outcome="y", period="t", treated="d", method="reg", unit="u")
+    plain = at.did_2x2(frame, outcome="y", period="t", treated="d", method="reg", unit="u")
+    early = at.did_2x2(frame.assign(t=frame["t"] - 2), outcome="y", period="t", treated="d", method="reg", unit="u")
     assert (early.estimate[0], early.std_error[0]) == pytest.approx((plain.estimate[0], plain.std_error[0]))
     assert early.labels["period"].tolist() == [0]
 
