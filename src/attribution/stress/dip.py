@@ -103,7 +103,7 @@ def _in_all(fits: Sequence[Effects], spans: Sequence[str], horizon: int | None):
     event = labels["event_time"].to_numpy()
     asked = event >= 0 if horizon is None else event == horizon
     known = np.array([np.isfinite(fit.estimate) & asked for fit in fits])
-    without: np.ndarray = ~known.any(axis=1)
+    without = np.logical_not(known.any(axis=1))
     common = known[~without].all(axis=0) & known.any(axis=0)
     if not common.any():
         when = "after treatment" if horizon is None else f"at event time {horizon}"
