@@ -76,6 +76,54 @@ def test_the_curve_is_the_fits_and_its_differences_have_their_standard_errors():
     assert NAIVE in curve.notes and curve.estimate[0] - curve.estimate[2] > 0.5
 
 
+def two_cohorts() -> at.Panel:
+    """Parallel without noise in periods 0 to 9; the cohort of period 3 gains 1, that of 7 gains 5."""
+    cohort = np.array([3, 3, 7, 7, 7, np.nan, np.nan])
+    level = np.arange(7.0)[:, None] + np.arange(10.0) ** 2
+    gain = np.where(cohort == 3, 1.0, 5.0)[:, None] * (np.arange(10) >= np.nan_to_num(cohort, nan=99)[:, None])
+    return make(level + gain, cohort)
+
+
+@pytest.mark.parametrize("horizon", [None, 1])
+def test_parallel_groups_have_one_effect_whatever_the_base(horizon):
+    """The base -5 lies before the panel for the first cohort: it would leave the base -1 alone with both."""
+    curve = at.base_curve(two_cohorts(), bases=[-1, -2, -3, -5, (-5, -4)], horizon=horizon, **OPTIONS)
+    assert curve.estimate == pytest.approx([5.0] * 5)
+    assert curve.n_treated.tolist() == [3] * 5
+    known = "3 of 10" if horizon is None else "1 of 2"
+    said = f"All bases on the {known} ATT(g, t) that every base has: 1 of 2 cohorts (7), without 3."
+    assert curve.notes[0] == said
+    near = at.base_curve(two_cohorts(), bases=[-1, -2, -3], horizon=1, **OPTIONS)
+    assert near.estimate == pytest.approx([(2 * 1 + 3 * 5) / 5] * 3)
+    assert not any("All bases" in note for note in near.notes)
+
+
+def test_a_base_nobody_has_is_missing_and_bases_nobody_shares_are_refused():
+    curve = at.base_curve(two_cohorts(), bases=[-1, -9], horizon=1, **OPTIONS)
+    assert curve.estimate[0] == pytest.approx((2 * 1 + 3 * 5) / 5) and np.isnan(curve.estimate[1])
+    assert np.isnan(curve.std_error[1]) and "No estimate from base -9." in curve.notes
+    with pytest.raises(EstimationError, match="at event time 1 from every base; found: none .for example -9, -8"):
+        at.base_curve(two_cohorts(), bases=[-9, -8], horizon=1, **OPTIONS)
+    income, cohort = two_cohorts().y.copy(), two_cohorts().cohort
+    income[cohort == 7, 6] = np.nan  # the base -1 then is that of the first cohort alone, -5 that of the second
+    with pytest.raises(EstimationError, match="none has them all"):
+        at.base_curve(make(income, cohort), bases=[-1, -5], **OPTIONS)
+
+
+def test_the_curve_of_few_clusters_keeps_its_degrees_of_freedom():
+    panel = simulated(120)
+    frame = pd.DataFrame({"unit": np.repeat(np.arange(120), 12), "period": np.tile(np.arange(12), 120),
+                          "cohort": np.repeat(panel.cohort, 12), "income": panel.y.ravel(),
+                          "k": np.repeat(np.arange(120) % 10, 12)})  # fmt: skip
+    panel = at.Panel(frame, unit="unit", period="period", cohort="cohort", outcome="income", cluster="k")
+    curve = at.base_curve(panel, bases=[-1, -30, (-8, -5)], horizon=1, **OPTIONS)
+    events = at.aggregate(at.group_time_att(panel, base_period=(-8, -5), method="reg", **OPTIONS), by="event_time")
+    j = list(events.labels["event_time"]).index(1)
+    assert curve.std_error[2] == pytest.approx(events.std_error[j], rel=1e-10)
+    assert curve.dof[2] == pytest.approx(events.dof[j], rel=1e-10)
+    assert np.isnan(curve.tidy()["conf_low"]).tolist() == [False, True, False]
+
+
 def test_the_last_period_is_named_and_the_dip_refused():
     assert base_note("universal") and base_note("varying") and base_note(-1) and base_note((-4, -1))
     assert base_note(-3, anticipation=2) and not base_note(-6) and not base_note((-8, -5))

@@ -13,7 +13,7 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.did import Base, Comparison, group_time_att
-from ..estimate.kernels import Method
+from ..estimate.group_time import GroupTimeMethod as Method
 from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
 from .placebo import _equivalent, _say, _verdict
@@ -54,11 +54,13 @@ def base_curve(
 ) -> Effects:  # fmt: skip
     """The same effect from one base period after another: ATT as a function of the base.
 
-    Estimand : ATT at event time `horizon` (None: overall), once for each base; they are one number if the groups moved
-        together before treatment. Where they do not, the curve shows how much the answer hangs on the choice.
+    Estimand : ATT at event time `horizon` (None: overall), once for each base, over the cohorts and periods that have
+        an estimate from every base: one number if the groups moved together before treatment. Where they did not, the
+        curve shows how much the answer hangs on the choice. A far base may leave few cohorts: the notes name them.
     Std. errors : influence functions of all bases on one set of units, so that `combine` gives the difference between
         two bases its own standard error.
-    Edge cases : a base without an estimate is NaN, with its reason in the notes.
+    Edge cases : a base without any estimate is NaN, said in the notes, and limits no other base. No cohort with an
+        estimate from all the others: refused.
 
     Parameters
     ----------
@@ -67,23 +69,77 @@ def base_curve(
     panel = panel.by_unit()
     if not len(bases) or any(isinstance(base, str) for base in bases):
         raise EstimationError("bases as event times or windows of them", f"{list(bases)}", "name at least one number")
-    columns, rows = [], []
-    for base in bases:
-        low, high = ordered(np.atleast_1d(np.asarray(base, dtype=int)).tolist(), "base")
-        events = event_study(panel, (low, high), comparison=comparison, method=method, covariates=covariates, unit=unit,
-                             by="overall" if horizon is None else "event_time")  # fmt: skip
-        if horizon is None:
-            columns.append(events)
+    windows = [ordered(np.atleast_1d(np.asarray(base, dtype=int)).tolist(), "base") for base in bases]
+    fits = [group_time_att(panel, base_period=low if low == high else (low, high), comparison=comparison, method=method,
+                           covariates=covariates, unit=unit) for low, high in windows]  # fmt: skip
+    spans = [f"{low}" if low == high else f"{low} to {high}" for low, high in windows]
+    blank, without, notes = _in_all(fits, spans, horizon)
+    columns = []
+    for fit, absent in zip(fits, without, strict=True):
+        if absent:
+            columns.append(_nothing(fit))
+        elif horizon is None:
+            columns.append(aggregate(_without(fit, blank), by="overall"))
         else:
-            columns.append(at_event(events, {horizon: 1.0}))
-        span = f"{low}" if low == high else f"{low} to {high}"
-        rows.append({"term": f"base={span}", "base": (low + high) / 2, "base_low": low, "base_high": high})
+            columns.append(at_event(aggregate(_without(fit, blank), by="event_time"), {horizon: 1.0}))
     out = side_by_side(columns)
+    ends = np.array(windows)
+    labels = pd.DataFrame({"term": [f"base={span}" for span in spans], "base": ends.mean(axis=1),
+                           "base_low": ends[:, 0], "base_high": ends[:, 1]})  # fmt: skip
     what = "ATT overall" if horizon is None else f"ATT at event time {horizon}"
     return replace(
-        out, labels=pd.DataFrame(rows), estimand=f"{what}, by base period", shares=None,
-        share_scores=None, spec={**out.spec, "base_period": tuple(bases), "horizon": horizon},
+        out, labels=labels, estimand=f"{what}, by base period", shares=None, notes=(*notes, *out.notes),
+        share_scores=None, spec={**out.spec, "base_period": tuple(bases), "horizon": horizon,
+                                  "bases": tuple(tuple(range(low, high + 1)) for low, high in windows)},
     )  # fmt: skip
+
+
+def _in_all(fits: Sequence[Effects], spans: Sequence[str], horizon: int | None):
+    """(k,) ATT(g, t) that lack some base; (b,) bases without any estimate; the sentences about what is left out.
+
+    The bases are asked about the same cohorts, or the mix of cohorts would pass for an effect of the base.
+    """
+    labels = fits[0].labels  # the same rows from every base
+    event = labels["event_time"].to_numpy()
+    asked = event >= 0 if horizon is None else event == horizon
+    known = np.array([np.isfinite(fit.estimate) & asked for fit in fits])
+    without = np.logical_not(known.any(axis=1))
+    common = known[~without].all(axis=0) & known.any(axis=0)
+    if not common.any():
+        when = "after treatment" if horizon is None else f"at event time {horizon}"
+        raise EstimationError(
+            f"a cohort with an estimate {when} from every base", "none" if without.all() else "none has them all",
+            "name fewer or later bases, or add earlier periods", keys=spans,
+        )  # fmt: skip
+    some = known.any(axis=0)
+    cohorts = labels["cohort"].to_numpy()
+    mine, lost = np.unique(cohorts[common]), np.setdiff1d(cohorts[some], cohorts[common])
+    notes = [f"No estimate from base {span}." for span, absent in zip(spans, without, strict=True) if absent]
+    if (some & ~common).any():
+        notes.append(f"All bases on the {int(common.sum())} of {int(some.sum())} ATT(g, t) that every base has: "
+                     f"{len(mine)} of {len(mine) + len(lost)} cohorts ({_names(mine)})"
+                     + (f", without {_names(lost)}." if len(lost) else "."))  # fmt: skip
+    return asked & ~common, without.tolist(), notes
+
+
+def _names(cohorts: np.ndarray) -> str:
+    """Up to eight cohorts by name."""
+    return ", ".join(str(int(g)) for g in cohorts[:8]) + (", ..." if len(cohorts) > 8 else "")
+
+
+def _without(fit: Effects, blank: np.ndarray) -> Effects:
+    """The same ATT(g, t), as if these had no estimate."""
+    jackknife = fit.jackknife
+    if jackknife is not None:
+        jackknife = replace(jackknife, estimates=np.where(blank, np.nan, jackknife.estimates))
+    return replace(fit, estimate=np.where(blank, np.nan, fit.estimate), scores=np.where(blank, 0.0, fit.scores),
+                   jackknife=jackknife)  # fmt: skip
+
+
+def _nothing(fit: Effects) -> Effects:
+    """One missing estimate in the place of all."""
+    none = fit.combine(np.zeros(len(fit)))
+    return replace(none, estimate=np.array([np.nan]), scores=np.zeros_like(none.scores))
 
 
 def refuse_dip(base_period: Base, dip: Sequence[int], *, accept_dip: bool = False) -> str:
