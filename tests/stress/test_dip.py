@@ -47,7 +47,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("depth", "said"), [(1.0, "had fallen .* more than .*: a dip,"), (-1.0, "had risen .* more .*the opposite of a dip")]
+    ("depth", "said"), [(1.0, "had fallen .* more than .*: a dip,"), (-1.0, "had risen .* more .*opposite of a dip")]
 )
 def test_the_words_follow_the_sign(depth, said):
     check = at.dip_test(simulated(depth=depth), dip=(-2, -1), base=(-8, -5), **OPTIONS)

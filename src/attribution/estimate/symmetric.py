@@ -86,9 +86,9 @@ def at_horizons(fits: Mapping[int, Mapping[int, Effects]], wait_of: Mapping[floa
              for h, of_delay in fits.items()}  # fmt: skip
     for h, gt in parts.items():
         if not np.isfinite(gt.estimate).any():
-            why = ", ".join(sorted({str(reason) for reason in gt.labels["reason"]} - {""}))
-            raise EstimationError(f"cohorts observed {h} periods after the start and in the base of that horizon",
-                                  why or "none", "add earlier or later periods, or ask for a shorter horizon")  # fmt: skip
+            why = ", ".join(sorted({str(reason) for reason in gt.labels["reason"]} - {""})) or "none"
+            raise EstimationError(f"cohorts observed {h} periods after the start and in the base of that horizon", why,
+                                  "add earlier or later periods, or ask for a shorter horizon")  # fmt: skip
     known = [set(gt.labels["cohort"][np.isfinite(gt.estimate)]) for gt in parts.values()]
     kept = set.intersection(*known)
     if not kept:
