@@ -64,3 +64,10 @@ def test_gaps_in_the_history_are_counted_and_a_history_nobody_has_is_refused():
         at.risk_sets(small(), later="stay", history=(-9,))
     with pytest.raises(DesignError, match="count the periods"):
         at.risk_sets(small(wait=[1.5, 0, 0, 0]), later="stay", delay="wait")
+
+
+def test_options_of_another_name_are_refused():
+    with pytest.raises(DesignError, match="stay"):
+        at.risk_sets(small(), later="droop")
+    with pytest.raises(DesignError, match="list of event times"):
+        at.risk_sets(small(), later="stay", history=-1)

@@ -185,3 +185,16 @@ def test_only_what_belongs_together_is_divided():
     other = two_periods([20, 40, 60, 80], [0, 10, 20])[0]
     with pytest.raises(EstimationError, match="panel that the effects were estimated on"):
         at.treated_means(other, gt, of="level")
+
+
+def test_people_are_whole_and_levels_are_shares():
+    panel, gt = two_periods([10, 20, 30], [1, 2, 3, 4])
+    effect, change = overall(panel, gt, "change")
+    with pytest.raises(EstimationError, match="covered from 1.*1.7"):
+        at.caused_share(effect, change, covered=1.7)
+    with pytest.raises(EstimationError, match="whole numbers"):
+        at.attributable_euros(effect, income=income(), covered=3, treated_total=3.5)
+    with pytest.raises(EstimationError, match="0 < level < 1"):
+        at.caused_share(effect, change, covered=3, level=95)
+    with pytest.raises(EstimationError, match="0 < level < 1"):
+        at.attributable_euros(effect, income=income(), covered=3, treated_total=3, level=95)

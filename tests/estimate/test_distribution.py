@@ -52,6 +52,22 @@ def test_bounds_at_zero_by_hand():
     assert "ties at base, the largest 50.0%" in out.summary()
 
 
+def test_a_few_equal_cents_among_thousands_are_no_bounds():
+    r = np.random.default_rng(0)
+    treated, observed, before, after = (r.normal(size=n).tolist() for n in (1_000, 1_000, 3_000, 3_000))
+    middle = np.argsort(before)[1_500:1_502]
+    before[middle[0]] = before[middle[1]] = treated[0] = 0.5 * (before[middle[0]] + before[middle[1]])
+    out = at.changes_in_changes(panel_of(treated, observed, before, after), **OPTIONS)
+    assert not out.at_atom.any() and "no bounds shown" in out.summary()
+    assert out.cells["largest_atom"].iloc[0] == 2 / 3_000
+    np.testing.assert_array_equal(out.lower.scores, out.effects.scores)
+    for k in np.argsort(before)[:600]:  # a fifth of the comparison at one value, a tenth of the treated with it
+        before[k] = -9.0
+    treated[:100] = [-9.0] * 100
+    bound = at.changes_in_changes(panel_of(treated, observed, before, after), **OPTIONS)
+    assert bound.at_atom[0] and bound.at_atom[1] and "no bounds shown" not in bound.summary()
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_the_oracle_agrees(seed):
@@ -247,12 +263,19 @@ def test_cells_without_two_of_each_have_a_reason():
     ("changes", "words"),
     [({"base_period": 0}, "base period before treatment"), ({"base_period": -1, "anticipation": 1}, "anticipation"),
      ({"base_period": -7}, "seen at base"), ({"quantiles": (0, 0.5)}, "between 0 and 1"), ({"by": "decile"}, "by"),
+     ({"quantiles": 0.5}, "between 0 and 1"),
      ({"draws": 20}, "draws"), ({"comparison": "control"}, "comparison")],
 )  # fmt: skip
 def test_unclear_calls_are_refused(changes, words):
     panel = panel_of([1, 2], [1, 2], [1, 2, 3], [1, 2, 3])
     with pytest.raises(EstimationError, match=words):
         at.changes_in_changes(panel, **{**OPTIONS, **changes})
+
+
+def test_one_period_is_refused():
+    wide = pd.DataFrame({2: range(6), "g": [2.0] * 3 + [np.nan] * 3, "k": range(6)})
+    with pytest.raises(EstimationError, match="two periods or more"):
+        at.changes_in_changes(panel_of_wide(wide, (2,)), **OPTIONS)
 
 
 def test_no_never_treated_is_refused():

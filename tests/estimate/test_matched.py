@@ -68,6 +68,34 @@ def test_an_earlier_outcome_is_allowed_and_said_and_a_window_mean_is_found():
         at.matched_did(panel, design(mean, "age", "level"), key="unit", base_period=(-4, -2))
 
 
+@pytest.mark.parametrize("copy", [np.exp, lambda y: y.round(1), lambda y: -(y**3), lambda y: y + 0.1 * np.sin(99 * y)],
+                         ids=["logged", "rounded", "cubed", "noisy"])  # fmt: skip
+def test_copies_of_the_base_outcome_are_found_too(copy):
+    panel, units = levels()
+    with pytest.raises(DesignError, match="declared"):
+        at.matched_did(panel, design(units.assign(score=copy(units["then"])), "age", "score"), key="unit",
+                       base_period=BASE)  # fmt: skip
+    earlier = units.assign(score=copy(units["earlier"]))
+    got = at.matched_did(panel, design(earlier, "age", "score"), key="unit", base_period=BASE)
+    assert got.base_outcomes == () and "score" in got.effects.notes[-1]
+
+
+def test_an_outcome_after_treatment_is_refused():
+    panel, units = levels()
+    with pytest.raises(DesignError, match="before treatment"):
+        at.matched_did(panel, design(units.assign(late=np.exp(panel.y[:, 7])), "age", "late"), key="unit",
+                       base_period=BASE)  # fmt: skip
+
+
+def test_few_treated_are_alike_by_chance():
+    panel, units = levels(40, seed=3)
+    order = units["then"].rank() + np.where(np.arange(40) % 2, 0.3, -0.3)
+    assert 3 < units["treated"].sum() < 20
+    got = at.matched_did(panel, at.match(units.assign(order=order), "treated", covariates=["order"], key="unit"),
+                         key="unit", base_period=BASE)  # fmt: skip
+    assert got.base_outcomes == ()
+
+
 def test_units_that_do_not_belong_together_are_refused():
     panel, units = levels(100)
     with pytest.raises(DesignError, match="every matched unit"):

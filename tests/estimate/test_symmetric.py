@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import attribution as at
-from attribution.errors import EstimationError
+from attribution.errors import DataError, EstimationError
 
 
 def make(y: np.ndarray, cohort: np.ndarray, **columns) -> at.Panel:
@@ -88,6 +88,28 @@ def test_a_trend_is_doubled_not_removed():
     assert got.estimate[0] - 1 == pytest.approx(0.8, abs=3 * got.std_error[0])  # eight periods between base and outcome
 
 
+def test_every_horizon_speaks_for_the_same_cohorts():
+    """Cohort 4 has no base for horizon 4 (period -1); its effects are 10, those of cohort 7 are 1."""
+    cohort = np.repeat([4.0, 7.0, np.nan], [5, 3, 6])
+    period = np.arange(14)
+    y = np.where(cohort == 4, 10.0, 1.0)[:, None] * (period >= cohort[:, None] + 1)
+    y = y + np.random.default_rng(0).normal(0, 0.01, y.shape)
+    panel = make(y, cohort)
+    both = at.symmetric_did(panel, delay=1, horizons=[1, 4])
+    assert both.estimate == pytest.approx([1, 1], abs=0.1) and both.n_treated.tolist() == [3, 3]
+    assert any("1 of 2 cohorts" in note for note in both.notes)
+    alone = at.symmetric_did(panel, delay=1, horizons=[1])
+    assert alone.estimate[0] == pytest.approx((5 * 10 + 3 * 1) / 8, abs=0.1)
+    assert not any("left out" in note for note in alone.notes)
+
+
+def test_a_delay_known_for_starters_only_says_what_to_fill_in():
+    y = np.random.default_rng(0).normal(size=(8, 12))
+    panel = make(y, np.repeat([6.0, np.nan], 4), wait=np.repeat([1.0, np.nan], 4))
+    with pytest.raises(DataError, match="would have had"):
+        at.symmetric_did(panel, delay="wait", horizons=[1])
+
+
 def test_refusals():
     panel = dipped(0.3, 100)
     with pytest.raises(EstimationError, match="shorter horizon"):
@@ -98,3 +120,8 @@ def test_refusals():
         at.symmetric_did(panel, delay=0, horizons=[0])
     with pytest.raises(EstimationError, match="at least one"):
         at.symmetric_did(panel, delay=1, horizons=[-1])
+    for horizons in (3, [], [0.5]):
+        with pytest.raises(EstimationError, match="list of horizons"):
+            at.symmetric_did(panel, delay=1, horizons=horizons)
+    with pytest.raises(EstimationError, match="axis for every delay"):
+        at.symmetric_did(panel, delay=1, horizons=[1], axis={2: 0.0})

@@ -74,6 +74,29 @@ def test_a_base_in_the_dip_is_refused_unless_said():
         made("transitory dip", before=(-8, -1))
 
 
+def test_an_accepted_base_may_share_periods_with_the_dip():
+    got = made("transitory dip", base=(-4, -2), accept_dip=True)
+    assert "history" in got.candidates and "symmetric, given the dip" in got.candidates
+    assert np.isfinite(got.candidates["history"].std_error).all()
+
+
+def test_a_rise_before_selection_is_called_no_dip():
+    income, applied, _ = selection.draw("transitory dip", 1)
+    got = at.recommended_did(selection.panel(-income, applied), **selection.RULE)
+    assert got.checks[0].statistic > 0 and got.checks[0].passed is False
+    assert "moved away from the comparison" in got.reason and "dip" not in got.reason
+
+
+def test_one_other_estimator_may_be_named_alone():
+    assert "history" in made("transitory dip", others="history").candidates
+
+
+@pytest.mark.parametrize("horizons", [3, [], [1.5], [-1], [2, 2], "4"])
+def test_horizons_of_anything_else_are_refused(horizons):
+    with pytest.raises(EstimationError, match="list of horizons"):
+        made("transitory dip", horizons=horizons)
+
+
 def test_a_horizon_without_its_mirror_is_refused_and_others_are_named():
     income, applied, _ = selection.draw("transitory dip", 1)
     short = selection.panel(income[:, 4:], np.where(np.isnan(applied), np.nan, applied))

@@ -68,10 +68,47 @@ def test_prices_by_year(periods, frequency):
     assert out.values.tolist() == pytest.approx([110, 110 / 1.05, 100])
 
 
-def test_prices_by_period_take_the_mean_of_the_year():
-    frame = pd.DataFrame({"income": [100.0, 100.0], "t": ["2023Q4", "2024Q1"]})
-    out = define(frame, period="t", frequency="quarter", prices={"2023Q4": 90.0, "2024Q1": 100.0, "2024Q2": 110.0})
+QUARTERS = {"2023Q4": 90.0, "2024Q1": 100.0, "2024Q2": 104.0, "2024Q3": 106.0, "2024Q4": 110.0}
+
+
+@pytest.mark.parametrize(
+    "periods",
+    [["2023Q4", "2024Q1"], [2023 * 4 + 3, 2024 * 4], pd.PeriodIndex(["2023Q4", "2024Q1"], freq="Q"),
+     pd.to_datetime(["2023-11-01", "2024-03-31"])],
+    ids=["text", "number", "period", "date"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "prices",
+    [QUARTERS, pd.Series(QUARTERS), pd.Series(list(QUARTERS.values()), pd.PeriodIndex(QUARTERS, freq="Q"))],
+    ids=["mapping", "series", "series by period"],
+)
+def test_prices_by_period_take_the_mean_of_the_year(periods, prices):
+    frame = pd.DataFrame({"income": [100.0, 100.0], "t": periods})
+    out = define(frame, period="t", frequency="quarter", prices=prices)
     assert out.values.tolist() == pytest.approx([100 * 105 / 90, 105])
+
+
+def test_one_quarter_is_not_the_price_year():
+    frame = pd.DataFrame({"income": [100.0, 100.0], "t": ["2023Q4", "2024Q1"]})
+    part = {"2023Q4": 90.0, "2024Q1": 100.0}
+    with pytest.raises(DataError, match="four quarters of 2024"):
+        define(frame, period="t", frequency="quarter", prices=part)
+    out = define(frame, period="t", frequency="quarter", prices={**part, 2024: 105.0})
+    assert out.values.tolist() == pytest.approx([100 * 105 / 90, 105])
+
+
+def test_a_monthly_index_is_not_taken_for_one_by_quarter():
+    frame = pd.DataFrame({"income": [100.0], "t": ["2024Q1"]})
+    months = pd.Series(range(90, 102), pd.date_range("2024-01-01", periods=12, freq="MS"))
+    with pytest.raises(DataError, match="take their mean"):
+        define(frame, period="t", frequency="quarter", prices=months)
+
+
+def test_years_may_be_text():
+    frame = pd.DataFrame({"income": [100.0, 100.0], "t": [2023, 2024]})
+    assert define(frame, period="t", prices={"2023": 50.0, "2024": 100.0}).values.tolist() == [200.0, 100.0]
+    with pytest.raises(DataError, match="recode the periods"):
+        define(frame.assign(t=pd.PeriodIndex(["2023-01", "2024-01"], freq="M")), period="t", prices={2024: 1.0})
 
 
 def test_years_are_never_mixed_silently():
@@ -98,7 +135,8 @@ def test_winsorising_is_counted_and_marks_the_unit():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"income": [np.inf, 1.0]}, "infinite"), ({"size": [1.0, 1.0], "young": [1, 0]}, "aged 14"),
-     ({"size": [2.0, 2.0], "young": [-1, 0]}, "aged 14"), ({"income": ["a", "b"]}, "numbers")],
+     ({"size": [2.0, 2.0], "young": [-1, 0]}, "aged 14"), ({"income": ["a", "b"]}, "numbers"),
+     ({"size": [2.5, 2.0]}, "size: required: whole persons"), ({"young": [0, 0.5]}, "young: required: whole persons")],
 )  # fmt: skip
 def test_impossible_data_are_refused(changes, words):
     frame = pd.DataFrame({"income": [1.0, 2.0], "size": [2.0, 2.0], "young": [0, 0], **changes})
@@ -109,7 +147,8 @@ def test_impossible_data_are_refused(changes, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"winsorise": (0.9, 0.1)}, "quantiles"), ({"equivalise": "sqrt"}, "equivalise"),
-     ({"equivalise": "oecd_modified"}, "household_uc"), ({"prices": "cpi"}, "prices")],
+     ({"equivalise": "oecd_modified"}, "household_uc"), ({"prices": "cpi"}, "prices"),
+     ({"prices": 1.02}, "mapping"), ({"winsorise": 0.99}, "quantiles"), ({"winsorise": "ab"}, "quantiles")],
 )  # fmt: skip
 def test_unclear_choices_are_refused(options, words):
     with pytest.raises(EstimationError, match=words):
@@ -122,6 +161,20 @@ def test_percent_by_logs_is_refused_with_zeros(transform):
         at.log_outcome([0.0, -5.0, 2.0, np.nan], transform=transform)
     known = at.log_outcome([1.0, np.nan, 3.0], transform=transform)
     assert known.notna().tolist() == [True, False, True]
+
+
+def test_winsorised_zeros_are_zeros_to_a_log():
+    out = define(pd.DataFrame({"income": [-1.0, *[0.0] * 2, *range(1, 18)]}), winsorise=(0.2, 0.9))
+    assert out.values.min() > 0
+    with pytest.raises(EstimationError, match="2 zero and 1 negative"):
+        at.log_outcome(out, transform="log")
+    assert at.log_outcome(define(pd.DataFrame({"income": [1.0, 2.0]})), transform="log").iloc[0] == 0
+
+
+def test_a_list_is_no_frame_and_cents_are_cents_in_any_case():
+    with pytest.raises(DataError, match="data frame"):
+        define([1.0, 2.0])
+    assert define(pd.DataFrame({"INCOME_CENTS": [1_250]}), income="INCOME_CENTS").values.tolist() == [12.5]
 
 
 def test_why_logs_are_refused():

@@ -31,6 +31,18 @@ def test_weighted_median_by_hand(values, weights, median):
     assert at.poverty_line(values, weights).median == median
 
 
+@pytest.mark.parametrize("weight", [1, 0.1, 0.7, 1 / 3, 1e-9, 1e9])
+def test_the_unit_of_the_weights_does_not_move_the_median(weight):
+    assert at.poverty_line(np.arange(1.0, 11), np.full(10, weight)).median == 5.5
+    assert at.poverty_line([1.0, 2, 3], weight * np.array([0.3, 0.1, 0.2])).median == 1.5
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 5.0], [-3.0, -1.0, 5.0]])
+def test_a_median_of_zero_or_less_draws_no_line(values):
+    with pytest.raises(DataError, match="median above 0"):
+        at.poverty_line(values)
+
+
 def test_gini_and_rate_by_hand():
     line = at.poverty_line([0.0, 1.0, 1.0, 2.0, np.nan])
     assert line.line == 0.6 and line.rate == 0.25 and line.n == 4 and line.missing == 1

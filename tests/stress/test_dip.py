@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +44,26 @@ def test_by_hand():
     assert check.std_error == pytest.approx(np.sqrt(0.25 / 2))
     assert check.passed is False and "no base" in check.text
     assert check.threshold == pytest.approx(0.25 * np.std([11, 20], ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"), [(1.0, "had fallen .* more than .*: a dip,"), (-1.0, "had risen .* more .*opposite of a dip")]
+)
+def test_the_words_follow_the_sign(depth, said):
+    check = at.dip_test(simulated(depth=depth), dip=(-2, -1), base=(-8, -5), **OPTIONS)
+    assert re.search(said, check.text) and (check.statistic < 0) == (depth > 0)
+
+
+@pytest.mark.parametrize("window", [(-2.5, -1), -1, "ab", [], (-3, -2, -1), (-1, -2)])
+def test_windows_of_anything_else_are_refused(window):
+    with pytest.raises(EstimationError, match="whole numbers"):
+        at.dip_test(simulated(60), dip=window, base=(-8, -5), **OPTIONS)
+
+
+@pytest.mark.parametrize(("change", "words"), [({"dip": (-1, 3)}, "effects, not a dip"), ({"level": 95}, "0.95")])
+def test_effects_are_no_dip_and_percents_no_level(change, words):
+    with pytest.raises(EstimationError, match=words):
+        at.dip_test(simulated(60), **{"dip": (-2, -1), "base": (-8, -5), **OPTIONS, **change})
 
 
 def test_a_dip_fails_none_is_shown_absent_and_few_units_say_nothing():

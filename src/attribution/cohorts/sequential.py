@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
+from ..errors import DataError, DesignError
 from .panel import Panel
 
 Later = Literal["stay", "leave"]
@@ -38,6 +38,10 @@ def risk_sets(
     ------
     DesignError : nobody has the history asked for.
     """
+    if later not in ("stay", "leave"):
+        raise DesignError('later "stay" or "leave"', repr(later), "choose one of these")
+    if not isinstance(history, (Sequence, np.ndarray)) or not all(float(k).is_integer() for k in history):
+        raise DesignError("history as a list of event times, whole numbers", repr(history), "such as (-2, -1, 0)")
     carried = panel.covariates(list(covariates))
     wait = delays(panel, delay)
     person = np.arange(len(panel.units)) if panel.cluster is None else np.asarray(panel.cluster)
@@ -68,7 +72,16 @@ def risk_sets(
 def delays(panel: Panel, delay: int | str) -> np.ndarray:
     """(n,) periods from selection to the start."""
     if isinstance(delay, str):
-        wait = panel.covariates([delay])[delay].to_numpy(dtype=float)
+        try:
+            wait = panel.covariates([delay])[delay].to_numpy(dtype=float)
+        except DataError as error:
+            if "missing" not in error.found:
+                raise
+            raise DataError(
+                "a delay for every unit, since each meets only those of the same delay", "units without one",
+                "give units never selected the delay they would have had (the usual one of their place and time), or "
+                "one number for all, such as delay=1", column=delay, count=error.count, keys=error.keys,
+            ) from error  # fmt: skip
     else:
         wait = np.full(len(panel.units), float(delay))
     if (bad := ~(wait >= 0) | (wait != np.round(wait))).any():

@@ -172,9 +172,9 @@ def attributable_euros(
     if len(effect) != 1 or not np.isfinite(effect.estimate[0]):
         raise EstimationError("one estimated ATT", f"{len(effect)} rows", "aggregate, or combine to one")
     _refuse_more_than_covered(effect, covered)
-    if treated_total < covered or periods < 1:
-        raise EstimationError("treated_total >= covered, and periods >= 1", f"{treated_total}, {covered}, {periods}",
-                              "count all treated, covered or not")  # fmt: skip
+    if not _whole(treated_total) or not _whole(periods) or treated_total < covered or periods < 1:
+        raise EstimationError("whole numbers treated_total >= covered, and periods >= 1",
+                              f"{treated_total}, {covered}, {periods}", "count all treated, covered or not")  # fmt: skip
     span = f"a {income.frequency}" if periods == 1 else f"over {periods} {income.frequency}s"
     total = effect.scaled(covered * periods, f"{income.currency} of {income.price_year} {span}")
     low, high = total.conf_int(level)
@@ -190,6 +190,8 @@ def attributable_euros(
 def _ratios(top: Effects, bottom: Effects, of: Literal["level", "change"], level: float) -> pd.DataFrame:
     """Every ratio of two results on the same score rows."""
     _same_sample(top, bottom, of)
+    if not 0 < level < 1:
+        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
     what = "the counterfactual mean" if of == "level" else "the change"
     rows = []
     for k in np.flatnonzero(np.isfinite(top.estimate) & (bottom.estimate != 0)):
@@ -242,6 +244,10 @@ def _require_countable(effect: Effects, income: IncomeOutcome) -> None:
 
 def _refuse_more_than_covered(effect: Effects, covered: int) -> None:
     most = int(effect.n_treated.min())
-    if not 0 < covered <= most:
-        raise EstimationError(f"covered from 1 to the {most:,} treated units behind the estimate", f"{covered:,}",
+    if not _whole(covered) or not 0 < covered <= most:
+        raise EstimationError(f"covered from 1 to the {most:,} treated units behind the estimate", f"{covered!r}",
                               "count only units the estimand speaks for; the others go to treated_total")  # fmt: skip
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)

@@ -16,6 +16,8 @@ from ..results import Effects, Result
 from .group_time import Comparison
 
 By = Literal["overall", "event_time", "cohort", "period", "group_time"]
+# ties so few that they are broken at random and no bounds shown: a 95 % interval then covers 94.9 % at worst
+SMALL_ATOM, SMALL_WIDTH = 0.01, 0.1  # share of a comparison group; share of the standard error
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NOT_DECILES_OF_EFFECTS = "effects on deciles, not deciles of effects"
 
@@ -25,7 +27,7 @@ class ChangesInChanges(Result):
     """Effects on the mean and on quantiles of the treated: effects on deciles, not deciles of effects.
 
     effects : one row a mean or quantile (label `quantile`, NaN for the mean), with joint scores.
-    lower, upper : the bounds, same rows; equal to `effects` where no tie matters.
+    lower, upper : the bounds, same rows; equal to `effects` where no tie matters (see `changes_in_changes`).
     in_support : (k,) bool: no treated outside the comparison's support at base can move this row (Athey & Imbens 2006,
         corollary 3.1).
     cells : one row a cohort and period: n, treated outside the comparison's support at base, largest atom, reason.
@@ -101,7 +103,9 @@ def changes_in_changes(
         effect more than `anticipation` periods before treatment. Invariant to monotone changes of the outcome's scale.
     Estimator : per cohort g and period t, F(y) = F_gb(F_cb^-1(F_ct(y))) (Athey & Imbens 2006, theorem 3.1). Where two
         or more comparison units tie at base: the bounds of their theorem 4.1, from F_cb^-1(q) = inf{y: F >= q} and
-        F_cb^(-1)(q) = sup{y: F <= q}; the point then breaks ties at random (their theorem 4.2).
+        F_cb^(-1)(q) = sup{y: F <= q}; the point then breaks ties at random (their theorem 4.2). Only the
+        point is given where the bounds are no wider than a tenth of its standard error and no atom behind the row
+        holds more than 1 % of a comparison group: two equal amounts in cents among thousands.
     Std. errors : exchangeable bootstrap, Exp(1) weights on units or `cluster` (Rubin 1981; van der Vaart & Wellner
         1996, theorem 3.6.13), same draws for all rows. Their rows of `scores` are draws, not units: subtract only
         results of one panel, seed and number of draws. Not reliable for a quantile that jumps between two atoms.
@@ -146,6 +150,11 @@ def changes_in_changes(
     weight = np.ones(len(panel.units)) if panel.weight is None else panel.weight
     point = np.hstack([group.effects(weight) for group in groups])
     scores = _bootstrap(groups, weight, panel.cluster, draws, seed)
+    width, spread = point[2] - point[1], np.linalg.norm(scores[:, 0], axis=0)
+    atom = np.repeat([group.atom for group in groups], 1 + len(quantiles))
+    tiny = (width <= SMALL_WIDTH * spread) & (atom <= SMALL_ATOM)
+    moved = int((tiny & (width > 0)).sum())
+    point[1:, tiny], scores[:, 1:, tiny] = point[0, tiny], scores[:, :1, tiny]
     n = np.array(sizes, dtype=int)
     effects = Effects(
         estimand=f"effect on mean and quantiles of the treated (changes in changes; {NOT_DECILES_OF_EFFECTS})",
@@ -158,7 +167,8 @@ def changes_in_changes(
     lower = replace(effects, estimate=point[1], scores=scores[:, 1], estimand=f"lower bound, {effects.estimand}")
     upper = replace(effects, estimate=point[2], scores=scores[:, 2], estimand=f"upper bound, {effects.estimand}")
     inside = np.concatenate([group.in_support(weight) for group in groups])
-    effects = replace(effects, notes=_notes(cells, use, point, inside, draws, panel.cluster is not None))
+    notes = _notes(cells, use, point, inside, draws, panel.cluster is not None, moved)
+    effects = replace(effects, notes=notes)
     return ChangesInChanges(effects=effects, lower=lower, upper=upper, in_support=inside, cells=cells)
 
 
@@ -204,6 +214,7 @@ class _Group:
     def __init__(self, pairs: list[_Pair], quantiles: np.ndarray) -> None:
         self.pairs, self.quantiles = pairs, quantiles
         self.treated = np.concatenate([pair.treated for pair in pairs])
+        self.atom = max(pair.atom for pair in pairs)
         self.observed, self.observed_order = _sorted([pair.observed for pair in pairs])
         self.values, self.order = _sorted([pair.values for pair in pairs])
 
@@ -280,7 +291,9 @@ def _pairs(
     return pairs, pd.DataFrame(rows)
 
 
-def _notes(cells: pd.DataFrame, use: np.ndarray, point, inside, draws: int, clustered: bool) -> tuple[str, ...]:
+def _notes(
+    cells: pd.DataFrame, use: np.ndarray, point, inside, draws: int, clustered: bool, tiny: int
+) -> tuple[str, ...]:
     used = cells[use]
     notes = [
         f"{NOT_DECILES_OF_EFFECTS[0].upper()}{NOT_DECILES_OF_EFFECTS[1:]}: the people at a decile may change.",
@@ -295,6 +308,9 @@ def _notes(cells: pd.DataFrame, use: np.ndarray, point, inside, draws: int, clus
         atom = used["largest_atom"].max()
         notes.append(f"{wide} of {point.shape[1]} rows are bounds (ties at base, the largest {atom:.1%} of a "
                      "comparison group); their point breaks ties at random.")  # fmt: skip
+    if tiny:
+        notes.append(f"{tiny} of {point.shape[1]} rows have ties at base that move them by at most {SMALL_WIDTH:.0%} "
+                     "of their standard error: broken at random, no bounds shown.")  # fmt: skip
     for reason, count in cells.loc[cells["reason"] != "", "reason"].value_counts().items():
         notes.append(f"{count} of {len(cells)} cohort-periods could not be estimated: {reason}.")
     return tuple(notes)
@@ -313,7 +329,9 @@ def _check(panel, comparison, base_period, by, quantiles, anticipation, draws) -
     whole = isinstance(base_period, (int, np.integer)) and not isinstance(base_period, bool)
     if not whole or base_period >= -anticipation:
         refuse(f"one base period before treatment and anticipation (event time below {-anticipation})", base_period)
-    if not len(quantiles) or not all(0 < q < 1 for q in quantiles):
+    if len(panel.periods) < 2:
+        refuse("two periods or more: one for the base, one to compare", len(panel.periods), "add earlier periods")
+    if not isinstance(quantiles, (Sequence, np.ndarray)) or not len(quantiles) or not all(0 < q < 1 for q in quantiles):
         refuse("quantiles between 0 and 1", quantiles, "give for example (0.1, 0.5, 0.9)")
     if draws < 100:
         refuse("100 draws or more", draws, "a standard error from fewer is noise")

@@ -16,6 +16,7 @@ from ..results import Design, Effects, Result
 from .aggregate import By, aggregate
 from .did import Base, group_time_att
 
+NEAR = 0.95  # rank correlation from which a covariate is a copy of an outcome
 REGRESSION_TO_THE_MEAN = (
     "Matched on outcomes before treatment ({names}): where the groups differ in level, partners are those who happened "
     "to be near, and their return to the mean counts as effect (Daw & Hatfield 2018; Chabé-Ferret 2017)."
@@ -63,8 +64,10 @@ def matched_did(
         panel's sampling weights).
     Std. errors : summed within the design's independent groups (pairs), which are held fixed (Abadie & Spiess 2022).
     Edge cases : units of the panel that the design left out carry no weight; a unit of the design that the panel does
-        not hold is refused. A covariate is the base-period outcome when among the treated it moves one for one with it
-        (whatever its name), at one base period or in the mean of the window.
+        not hold is refused. A covariate is the base-period outcome (whatever its name) when among the treated it moves
+        with it, at one base period or in the mean of the window: one for one, or nearly in the same order (|Spearman|
+        above 0.95 and no other period nearer, 20 treated or more), as a rounded, noisy or logged copy does. One that is
+        the outcome of a period after treatment in this sense is refused.
 
     Parameters
     ----------
@@ -73,12 +76,16 @@ def matched_did(
 
     Raises
     ------
-    DesignError : the base-period outcome is in the match set, undeclared; units that do not belong together.
+    DesignError : the base-period outcome is in the match set, undeclared; an outcome after treatment is; units that do
+        not belong together.
     """
     if base_outcome_matched not in ("refused", "declared"):
         raise DesignError('base_outcome_matched "refused" or "declared"', f"{base_outcome_matched!r}", "choose one")
     rows = _rows(panel, design, key)
-    at_base, before = _outcomes_matched(panel, design, rows, base_period)
+    at_base, before, after = _outcomes_matched(panel, design, rows, base_period)
+    if after:
+        raise DesignError("a match set from before treatment", f"outcomes after it: {', '.join(after)}",
+                          "match on what was known before treatment", count=len(after), keys=after)  # fmt: skip
     if at_base and base_outcome_matched == "refused":
         raise DesignError(
             "a match set without the outcome of the base period", f"{', '.join(at_base)} among the covariates",
@@ -118,34 +125,42 @@ def _rows(panel: Panel, design: Design, key: str) -> np.ndarray:
 
 
 def _outcomes_matched(panel: Panel, design: Design, rows: np.ndarray, base: Base) -> tuple[tuple[str, ...], ...]:
-    """(covariates that are the outcome at the base, those that are it at another period before treatment)."""
+    """Covariates that are the outcome (at the base, at another period before treatment, from treatment on)."""
     use = design.treated & (rows >= 0)
     at = rows[use]
     low, high = (-1, -1) if isinstance(base, str) else (min(np.atleast_1d(base)), max(np.atleast_1d(base)))
     first = int(panel.periods[0] - np.nanmax(panel.cohort[at]))
-    lags = {e: _event(panel, at, e) for e in range(first, 0)}
+    last = int(panel.periods[-1] - np.nanmin(panel.cohort[at]))
+    lags = {e: _event(panel, at, e) for e in range(first, last + 1)}
     window = [lags[e] for e in range(int(low), int(high) + 1) if e in lags]
-    base_values = [*window, *([np.mean(window, axis=0)] if len(window) > 1 else [])]
-    other = [values for e, values in lags.items() if not low <= e <= high]
-    at_base, before = [], []
+    places = (  # in this order where two are equally near
+        [*window, *([np.mean(window, axis=0)] if len(window) > 1 else [])],
+        [values for e, values in lags.items() if e < 0 and not low <= e <= high],
+        [values for e, values in lags.items() if e >= 0 and not low <= e <= high],
+    )
+    found: tuple[list[str], ...] = ([], [], [])
     for name in dict.fromkeys([*design.covariates, *design.spec.get("exact", ())]):
         column = design.units.loc[use, name]
         if not pd.api.types.is_numeric_dtype(column):
             continue
         x = column.to_numpy(dtype=float, na_value=np.nan)
-        if any(_same(x, values) for values in base_values):
-            at_base.append(name)
-        elif any(_same(x, values) for values in other):
-            before.append(name)
-    return tuple(at_base), tuple(before)
+        near = [max((_nearness(x, values) for values in of_place), default=0.0) for of_place in places]
+        if max(near) > NEAR:
+            found[int(np.argmax(near))].append(name)
+    return tuple(map(tuple, found))
 
 
-def _same(x: np.ndarray, y: np.ndarray) -> bool:
-    """Does one move one for one with the other (any unit, any sign)?"""
+def _nearness(x: np.ndarray, y: np.ndarray) -> float:
+    """1 if one moves one for one with the other (any unit, any sign), else |Spearman| where 20 or more are known."""
     known = np.isfinite(x) & np.isfinite(y)
     if known.sum() < 3 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
-        return False
-    return bool(abs(np.corrcoef(x[known], y[known])[0, 1]) > 1 - 1e-9)
+        return 0.0
+    x, y = x[known], y[known]
+    if abs(np.corrcoef(x, y)[0, 1]) > 1 - 1e-9:
+        return 1.0
+    if len(x) < 20:  # among few, two orders are alike by chance
+        return 0.0
+    return round(abs(float(np.corrcoef(pd.Series(x).rank(), pd.Series(y).rank())[0, 1])), 9)
 
 
 def _event(panel: Panel, at: np.ndarray, e: int) -> np.ndarray:

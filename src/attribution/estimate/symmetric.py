@@ -36,7 +36,8 @@ def symmetric_did(
         at these outcomes alone, whatever the process: shocks that last included.
     Estimator : Heckman & Robb 1985; Chabé-Ferret 2015, section 3; each ATT(h) by `group_time_att` with its own base.
     Std. errors : influence functions of all horizons on one set of units, so that their differences have one too.
-    Edge cases : a horizon whose base lies before the panel is refused, not shortened.
+    Edge cases : all horizons speak for the same cohorts: one that lacks a horizon, or the base of one, is left out of
+        all and counted in the notes; a horizon that no cohort has is refused, not shortened.
     Checked : tests/recovery/selection.csv.
 
     Parameters
@@ -55,23 +56,18 @@ def symmetric_did(
         wait, comparison = delays(panel, "delay"), "never_treated"
     panel = panel.by_unit()
     wait_of = dict(zip(panel.cohort.tolist(), wait.tolist(), strict=True))
-    horizons = list(horizons)
-    if not horizons or min(horizons) < 0:
-        raise EstimationError("horizons of 0, 1, 2, ... periods since the start", f"{horizons}", "name at least one")
+    horizons = periods_after(horizons)
     options: dict[str, Any] = {"comparison": comparison, "method": method, "covariates": covariates, "unit": unit}
     waits = sorted({wait_of[g] for g in panel.cohorts.tolist()})
-    fits: dict[int, Effects] = {}
-    columns: list[Effects] = []
-    bases: list[int] = []
-    for h in horizons:
-        base = {d: _mirror(axis[d] if isinstance(axis, Mapping) else axis, d + h) for d in waits}
-        for b in set(base.values()) - set(fits):
-            fits[b] = group_time_att(panel, base_period=b, **options)
-        columns.append(at_horizon({d: fits[base[d]] for d in waits}, wait_of, h))
-        bases += base.values()
-    out = side_by_side(columns)
+    if isinstance(axis, Mapping) and (absent := [d for d in waits if d not in axis]):
+        raise EstimationError("an axis for every delay", "delays without one", "add them to axis", count=len(absent),
+                              keys=absent)  # fmt: skip
+    base = {h: {d: _mirror(axis[d] if isinstance(axis, Mapping) else axis, d + h) for d in waits} for h in horizons}
+    bases = {b for of_delay in base.values() for b in of_delay.values()}
+    fits = {b: group_time_att(panel, base_period=b, **options) for b in bases}
+    out = at_horizons({h: {d: fits[base[h][d]] for d in waits} for h in horizons}, wait_of)
     labels = pd.DataFrame({"term": [f"h={h}" for h in horizons], "event_time": horizons})
-    shown = sorted(set(bases), reverse=True)
+    shown = sorted(bases, reverse=True)
     note = "Base as far before selection as the effect lies after it: event times " + ", ".join(map(str, shown)) + "."
     return replace(
         out, labels=labels, estimand="ATT by periods since the start, symmetric base", notes=(*out.notes, note),
@@ -81,18 +77,45 @@ def symmetric_did(
     )  # fmt: skip
 
 
-def at_horizon(fits: Mapping[int, Effects], wait_of: Mapping[float, int], h: int) -> Effects:
-    """ATT(g, t) h periods after the start, over the cohorts by their size; fits: the ATT(g, t) to use, by delay."""
-    parts = []
-    for d, gt in fits.items():
-        cohort, event = gt.labels["cohort"].to_numpy(), gt.labels["event_time"].to_numpy()
-        parts.append(gt.rows((event == d + h) & np.array([wait_of[g] == d for g in cohort.tolist()])))
-    gt = side_by_side(parts)
-    if not np.isfinite(gt.estimate).any():
-        why = ", ".join(sorted({str(reason) for reason in gt.labels["reason"]} - {""}))
-        raise EstimationError(f"cohorts observed {h} periods after the start and in the base of that horizon",
-                              why or "none", "add earlier or later periods, or ask for a shorter horizon")  # fmt: skip
-    return aggregate(gt, by="overall")
+def at_horizons(fits: Mapping[int, Mapping[int, Effects]], wait_of: Mapping[float, int]) -> Effects:
+    """ATT(h) over the cohorts that have every horizon, by their size; the others are counted in the notes.
+
+    fits : by horizon, then by delay, the ATT(g, t) to use.
+    """
+    parts = {h: side_by_side([_rows_at(gt, wait_of, d, h) for d, gt in of_delay.items()])
+             for h, of_delay in fits.items()}  # fmt: skip
+    for h, gt in parts.items():
+        if not np.isfinite(gt.estimate).any():
+            why = ", ".join(sorted({str(reason) for reason in gt.labels["reason"]} - {""})) or "none"
+            raise EstimationError(f"cohorts observed {h} periods after the start and in the base of that horizon", why,
+                                  "add earlier or later periods, or ask for a shorter horizon")  # fmt: skip
+    known = [set(gt.labels["cohort"][np.isfinite(gt.estimate)]) for gt in parts.values()]
+    kept = set.intersection(*known)
+    if not kept:
+        raise EstimationError(f"cohorts observed at every horizon of {list(parts)} and in its base",
+                              "none that has them all", "ask for each on its own, or for shorter horizons")  # fmt: skip
+    out = side_by_side([aggregate(gt.rows(gt.labels["cohort"].isin(kept).to_numpy()), by="overall")
+                        for gt in parts.values()])  # fmt: skip
+    cohorts = pd.Series([g for g in wait_of if np.isfinite(g)])
+    if lost := int((~cohorts.isin(kept)).sum()):
+        note = f"{lost} of {len(cohorts)} cohorts lack one of the horizons or its base and are left out of all of them."
+        out = replace(out, notes=(*out.notes, note))
+    return out
+
+
+def _rows_at(gt: Effects, wait_of: Mapping[float, int], d: int, h: int) -> Effects:
+    cohort, event = gt.labels["cohort"].to_numpy(), gt.labels["event_time"].to_numpy()
+    return gt.rows((event == d + h) & np.array([wait_of[g] == d for g in cohort.tolist()]))
+
+
+def periods_after(horizons: Sequence[int]) -> list[int]:
+    """Horizons as a list, refused unless they are 0, 1, 2, ... and each named once."""
+    given = list(horizons) if isinstance(horizons, (Sequence, np.ndarray)) else []
+    whole = all(isinstance(h, (int, float, np.number)) and float(h).is_integer() and h >= 0 for h in given)
+    if not given or not whole or len(set(given)) < len(given):
+        raise EstimationError("a list of horizons: different 0, 1, 2, ... periods since the start", f"{horizons!r}",
+                              "name at least one, such as [4]")  # fmt: skip
+    return [int(h) for h in given]
 
 
 def side_by_side(parts: Sequence[Effects]) -> Effects:

@@ -17,7 +17,7 @@ from ..errors import EstimationError
 from ..estimate.aggregate import aggregate
 from ..estimate.did import group_time_att
 from ..estimate.kernels import Method
-from ..estimate.symmetric import at_horizon, side_by_side, symmetric_did
+from ..estimate.symmetric import at_horizons, periods_after, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
 from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
 from ..study import Study
@@ -104,7 +104,8 @@ def recommended_did(
     if base[1] >= dip[0] and not warning or before[1] >= dip[0]:
         raise EstimationError("base and before to end before the dip", f"base {base}, before {before}, dip {dip}",
                               "move them back")  # fmt: skip
-    horizons = list(horizons)
+    horizons = periods_after(horizons)
+    others = (others,) if isinstance(others, str) else tuple(others)
     plan = _Plan(panel, delay, dip, base, before, horizons, later, tuple(covariates), method, unit,
                  axis, far="history" in others)  # fmt: skip
     dip_found = dip_check(plan.plain, plan.dip_seen, base, plan.sd, margin_sd, level)
@@ -117,7 +118,11 @@ def recommended_did(
     else:
         given = drift_check(plan.given, before, span["symmetric, given the dip"], plan.fade, plan.gap, plan.sd,
                             margin_sd, level)  # fmt: skip
-        shown = "there is a dip before selection" if dip_found.passed is False else "a dip is not shown to be absent"
+        shown = "a dip is not shown to be absent"
+        if dip_found.passed is False:
+            shown = "there is a dip before selection"
+            if dip_found.statistic > 0:
+                shown = "the treated had moved away from the comparison before selection"
         if dip_found.passed:
             shown = "no dip before selection, but a drift"
         chosen, drifted, why = "symmetric, given the dip", given, shown
@@ -146,14 +151,15 @@ class _Plan:
 
     def __init__(self, panel, delay, dip, base, before, horizons, later, covariates, method, unit, at, far) -> None:
         window = [*range(base[0], base[1] + 1)] if far else []
-        history = [*window, *range(dip[0], dip[1] + 1)]
+        history = sorted({*window, *range(dip[0], dip[1] + 1)}, reverse=True)  # an accepted base may share its periods
         names = tuple(f"before_{j + 1}" for j in range(len(history)))
+        in_dip = tuple(name for name, k in zip(names, history, strict=True) if dip[0] <= k <= dip[1])
         self.panel = risk_sets(panel, later=later, history=history, delay=delay, covariates=covariates).by_unit()
         wait = delays(self.panel, "delay")
         self.wait_of = dict(zip(self.panel.cohort.tolist(), wait.tolist(), strict=True))
         self.waits = sorted(set(wait.tolist()))
         self.base, self.before, self.horizons, self.plain_axis = base, before, horizons, at
-        self.covariates, self.given_names = covariates, (*covariates, *names[: dip[1] - dip[0] + 1])
+        self.covariates, self.given_names = covariates, (*covariates, *in_dip)
         self.history_names = (*covariates, *names)
         self.options: dict[str, Any] = {"comparison": "never_treated", "method": method, "unit": unit}
         self.axis = {d: sum(moved((dip[0], dip[1]), d)) / 2 for d in self.waits}
@@ -213,7 +219,7 @@ class _Plan:
         fits = dict.fromkeys(self.waits, gt)
         if name == "last period before the start":
             fits = {d: _from(gt, d - 1) for d in self.waits}
-        return side_by_side([at_horizon(fits, self.wait_of, h) for h in self.horizons])
+        return at_horizons(dict.fromkeys(self.horizons, fits), self.wait_of)
 
 
 def _from(gt: Effects, event_time: int) -> Effects:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -60,14 +61,14 @@ class IncomeOutcome(Result):
 def household_income(
     frame: Any, *, income: str, equivalise: Equivalise, winsorise: tuple[float, float] | None, currency: str,
     frequency: Literal["quarter", "year"], price_year: int,
-    prices: Mapping[Any, float] | Literal["constant"] | None, period: str | None = None,
+    prices: Mapping[Any, float] | pd.Series | Literal["constant"] | None, period: str | None = None,
     household_uc: str | None = None, household_size: str | None = None, children_u14: str | None = None,
 ) -> IncomeOutcome:  # fmt: skip
     """Household income in the prices of one year, under choices that are all stated: a person-period's income.
 
     Estimator : income * index[price_year] / index[period], then per consumption unit (OECD-modified: 1.0 for the first
         adult, 0.5 for each further person aged 14 or more, 0.3 for each child below), then clipped, in this order. An
-        index by period is set to the mean of its periods in price_year.
+        index by period is set to its value for price_year as a whole, or else to the mean of all its four quarters.
     Edge cases : missing income or household gives a missing value; zeros and negatives stay; all are counted. Limits of
         winsorising are quantiles of all known values of the call, so use one call for all periods and groups.
     Checked : EU-SILC (synthetic) equivalised sizes and incomes; laeken's poverty rate from them.
@@ -75,13 +76,13 @@ def household_income(
     Parameters
     ----------
     frame : one row a person and period (pandas, Polars, Arrow, ...). income : its column; cents where its name ends in
-        "_cents", whole currency units otherwise. currency, frequency : "EUR", "quarter": for the unit.
+        "_cents" (in any case), whole currency units otherwise. currency, frequency : "EUR", "quarter": for the unit.
     equivalise : "none", or "oecd_modified" from `household_uc` (consumption units), or else from `household_size` and
         `children_u14` (persons).
     winsorise : quantiles (low, high) beyond which incomes are clipped, such as (0, 0.99); None clips nothing.
     price_year : the year in whose prices income is given. prices : price index by period or by year, "constant" where
         the column is in those prices already, None where all its periods lie in that year. period : column of periods:
-        2024, "2024", "2024Q1", or year * 4 + quarter - 1 with frequency="quarter".
+        2024, "2024", "2024Q1", dates, pandas periods, or year * 4 + quarter - 1 with frequency="quarter".
 
     Raises
     ------
@@ -90,8 +91,9 @@ def household_income(
     _check(equivalise, winsorise, frequency, prices, period)
     names = [name for name in (income, period, household_uc, household_size, children_u14) if name]
     rows, index = _columns(frame, names)
-    money = _numbers(rows[income], income) / (100 if income.endswith("_cents") else 1)
-    choices = [f"{income}: {'cents, divided by 100' if income.endswith('_cents') else 'as given'}"]
+    cents = income.lower().endswith("_cents")
+    money = _numbers(rows[income], income) / (100 if cents else 1)
+    choices = [f"{income}: {'cents, divided by 100' if cents else 'as given'}"]
     factor, text = _deflator(None if period is None else rows[period], period, prices, price_year, frequency)
     units = np.ones(len(rows))
     choices += [text, "not equivalised"]
@@ -132,18 +134,21 @@ def log_outcome(values: Any, *, transform: Transform) -> pd.Series:
 
     Parameters
     ----------
-    values : incomes, or an IncomeOutcome. Missing values stay missing.
+    values : incomes, or an IncomeOutcome (its zeros count as before winsorising). Missing values stay missing.
     """
     y = income_series(values)
     below = y <= 0
-    if below.any():
-        zero = int((y == 0).sum())
+    zero, all_below = int((y == 0).sum()), int(below.sum())
+    if isinstance(values, IncomeOutcome):  # zeros that winsorising has raised are zeros still
+        counts = values.table.set_index("what")["count"]
+        zero, all_below = int(counts["zero"]), int(counts["zero"] + counts["negative"])
+    if all_below:
         raise EstimationError(
             f"positive values only for a percent effect by {transform}",
-            f"{zero:,} zero and {int(below.sum()) - zero:,} negative",
+            f"{zero:,} zero and {all_below - zero:,} negative",
             "report instead the effect in euros, as a percent of the counterfactual mean "
             "(at.percent_of_counterfactual), and the effect on having any income on its own (IncomeOutcome.positive)",
-            count=int(below.sum()), keys=y[below].index.tolist(),
+            count=all_below, keys=y[below].index.tolist(),
         )  # fmt: skip
     functions = {"log": np.log, "log1p": np.log1p, "asinh": np.arcsinh}
     if transform not in functions:
@@ -165,11 +170,13 @@ def _check(equivalise, winsorise, frequency, prices, period) -> None:
         refuse('equivalise "oecd_modified" or "none"', repr(equivalise))
     if frequency not in ("quarter", "year"):
         refuse('frequency "quarter" or "year"', repr(frequency))
-    if winsorise is not None and not (len(winsorise) == 2 and 0 <= winsorise[0] < winsorise[1] <= 1):
+    pair = isinstance(winsorise, Sequence) and len(winsorise) == 2 and not isinstance(winsorise, str)
+    if winsorise is not None and not (pair and 0 <= winsorise[0] < winsorise[1] <= 1):
         refuse("winsorise=None or quantiles 0 <= low < high <= 1", winsorise, "give for example (0, 0.99)")
-    if isinstance(prices, str) and prices != "constant":
+    constant = isinstance(prices, str) and prices == "constant"
+    if not (prices is None or constant or isinstance(prices, (Mapping, pd.Series))):
         refuse('prices as a mapping {year or period: index}, "constant" or None', repr(prices))
-    if period is None and prices != "constant":
+    if period is None and not constant:
         refuse("the column of periods, to know in whose prices income is", "period=None",
                'name it, or declare prices="constant" where income is in prices of price_year already')  # fmt: skip
 
@@ -179,7 +186,11 @@ def _columns(frame: Any, names: list[str]) -> tuple[pd.DataFrame, pd.Index]:
     if not isinstance(frame, pd.DataFrame):
         import narwhals as nw
 
-        native = nw.from_native(frame)
+        try:
+            native = nw.from_native(frame)
+        except TypeError as error:
+            raise DataError("a data frame (pandas, Polars, Arrow, ...)", f"a {type(frame).__name__}",
+                            "make a frame of it first") from error  # fmt: skip
         frame = (native.collect() if isinstance(native, nw.LazyFrame) else native).to_pandas()
     absent = [name for name in names if name not in frame.columns]
     if absent:
@@ -210,6 +221,8 @@ def _consumption_units(rows: pd.DataFrame, uc, size, children) -> tuple[np.ndarr
         text = f"equivalised: 1 + {OTHER_14} each further person aged 14+ + {UNDER_14} each child under 14"
         bad = (young < 0) | (young >= people)
         required, column = "households with at least one person aged 14+", children
+        if (part := (people % 1 > 0) | (young % 1 > 0)).any():
+            bad, required, column = part, "whole persons", size if (people % 1 > 0).any() else children
     else:
         raise EstimationError("household_uc, or household_size and children_u14, to equivalise by", "neither",
                               'name the columns, or choose equivalise="none"')  # fmt: skip
@@ -221,14 +234,15 @@ def _consumption_units(rows: pd.DataFrame, uc, size, children) -> tuple[np.ndarr
 
 def _deflator(periods: pd.Series | None, column: str | None, prices, price_year: int, frequency: str):
     """(n,) or scalar factor to prices of `price_year`, and the choice in words."""
-    if prices == "constant" and isinstance(prices, str):
+    if isinstance(prices, str):
         return 1.0, f"prices of {price_year}: declared so by the caller"
     assert periods is not None
     if periods.isna().any():
         raise DataError("a period in every row", "missing periods", "fill or drop these rows", column=column,
                         count=int(periods.isna().sum()))  # fmt: skip
     codes, seen = pd.factorize(periods)
-    years = np.array([_year(value, frequency, column) for value in seen])
+    when = [_when(value, frequency, column) for value in seen]
+    years = np.array([year for year, _ in when])
     if prices is None:
         if (others := years != price_year).any():
             raise DataError(
@@ -237,24 +251,40 @@ def _deflator(periods: pd.Series | None, column: str | None, prices, price_year:
                 column=column, count=int(others.sum()), keys=np.unique(years[others]).tolist(),
             )  # fmt: skip
         return 1.0, f"prices of {price_year}: all periods lie in it"
-    by_period = all(value in prices for value in seen)
-    absent = [] if by_period else [int(year) for year in np.unique(years) if year not in prices]
-    own = [v for key, v in prices.items() if by_period and _year(key, frequency, column) == price_year]
-    base = prices[price_year] if price_year in prices and not own else float(np.mean(own)) if own else None
-    if absent or base is None or not all(np.isfinite(v) and v > 0 for v in prices.values()):
+    index = {_when(key, frequency, column): float(value) for key, value in prices.items()}
+    if len(index) < len(prices):
+        raise DataError(f"one price index a {frequency}, or a year", "several", "take their mean first", column=column,
+                        count=len(prices))  # fmt: skip
+    by_period = all(at in index for at in when)
+    absent = [] if by_period else sorted({year for year, _ in when if (year, 0) not in index})
+    base = index.get((price_year, 0), float("nan"))
+    quarters = [index[price_year, q] for q in (1, 2, 3, 4) if (price_year, q) in index]
+    if by_period and (price_year, 0) not in index and quarters:
+        if len(quarters) < 4:
+            raise DataError(f"the index of all four quarters of {price_year}, or of {price_year} as a whole",
+                            f"{len(quarters)} of them", f"add the others, or prices={{{price_year}: ...}}",
+                            column=column, count=len(quarters))  # fmt: skip
+        base = float(np.mean(quarters))
+    if absent or np.isnan(base) or not all(np.isfinite(v) and v > 0 for v in index.values()):
         raise DataError("a positive price index for every period (or year) and for price_year", "gaps or other values",
                         "complete the index", column=column, keys=absent or [price_year])  # fmt: skip
-    index = np.array([prices[value if by_period else year] for value, year in zip(seen, years, strict=True)], float)
+    own = np.array([index[at if by_period else (at[0], 0)] for at in when])
     by = "period" if by_period else "year"
-    return (base / index)[codes], f"prices of {price_year}: deflated by the index by {by}"
+    return (base / own)[codes], f"prices of {price_year}: deflated by the index by {by}"
 
 
-def _year(value: Any, frequency: str, column: str | None) -> int:
-    """Year of a period: 2024, "2024", "2024Q1", or an integer quarter year * 4 + quarter - 1."""
-    if isinstance(value, str):
-        if found := re.fullmatch(r"(\d{4})(Q[1-4])?", value):
-            return int(found[1])
-    elif float(value) == int(value):
-        return int(value) // 4 if frequency == "quarter" and value >= 4000 else int(value)
-    raise DataError('periods such as 2024, "2024Q1" or year * 4 + quarter - 1', repr(value), "recode the periods",
-                    column=column)  # fmt: skip
+def _when(value: Any, frequency: str, column: str | None) -> tuple[int, int]:
+    """(year, quarter or 0) of 2024, "2024", "2024Q1", year * 4 + quarter - 1, a pandas Period or a date."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{4})(?:Q([1-4]))?", value)):
+        return int(found[1]), int(found[2] or 0)
+    if isinstance(value, pd.Period) and value.freqstr[0] in "QAY":
+        return value.year, value.quarter if value.freqstr[0] == "Q" else 0
+    if isinstance(value, (date, np.datetime64)):
+        stamp = pd.Timestamp(value)
+        return stamp.year, stamp.quarter if frequency == "quarter" else 0
+    if isinstance(value, (int, float, np.number)) and float(value).is_integer():
+        if frequency == "quarter" and value >= 4000:
+            return int(value) // 4, int(value) % 4 + 1
+        return int(value), 0
+    raise DataError('periods such as 2024, "2024Q1", a date or year * 4 + quarter - 1', repr(value),
+                    "recode the periods", column=column)  # fmt: skip

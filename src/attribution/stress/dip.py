@@ -38,12 +38,17 @@ def dip_test(
 
     Parameters
     ----------
-    dip, base : (first, last) event time of the panel's cohort, base before dip. comparison, method, covariates : as in
+    dip, base : (first, last) event time of the panel's cohort, base before dip; the dip ends at -1, or at 0 where the
+        cohort is the period of selection and treatment starts later. comparison, method, covariates : as in
         `group_time_att`.
     """
     dip, base = ordered(dip, "dip"), ordered(base, "base")
     if base[1] >= dip[0]:
         raise EstimationError("a base window that ends before the dip", f"base {base}, dip {dip}", "move the base back")
+    if dip[1] > 0:
+        raise EstimationError("a dip that ends by the panel's cohort period, event time 0", f"dip {dip}",
+                              "later outcomes are effects, not a dip: end it at -1, or at 0 where the cohort is the "
+                              "period of selection and treatment starts later")  # fmt: skip
     events = event_study(panel, base, comparison=comparison, method=method, covariates=covariates)
     return dip_check(events, dip, base, spread(panel, base), margin_sd, level)
 
@@ -179,16 +184,18 @@ def at_event(events: Effects, weights: dict[int, float]) -> Effects:
 
 def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: float, level: float) -> Check:
     """`dip_test` from an event study whose base is the base window."""
+    if not 0 < level < 1:
+        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
     span = range(dip[0], dip[1] + 1)
     effect = at_event(events, dict.fromkeys(span, 1 / len(span)))
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
-    direction = "below" if estimate < 0 else "above"
-    verdict = {False: "the last period before treatment is no base", True: f"within {margin_sd} SD of zero",
-               None: _verdict(None, margin_sd)}[passed]  # fmt: skip
+    moved, name = ("fallen", "a dip") if estimate < 0 else ("risen", "the opposite of a dip")
+    verdict = {False: f"{name}, and the last period before treatment is no base",
+               True: f"within {margin_sd} SD of zero", None: _verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
-        f"Event times {dip[0]} to {dip[1]} lie {_say(abs(estimate))} {direction} the comparison, against "
-        f"{base[0]} to {base[1]} (standard error {_say(std_error)}): {verdict}."
+        f"From event times {base[0]} to {base[1]} until {dip[0]} to {dip[1]} the treated had {moved} "
+        f"{_say(abs(estimate))} more than the comparison (standard error {_say(std_error)}): {verdict}."
     )
     return Check(name="dip", question="Did income stay level until just before treatment?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text,
@@ -297,11 +304,12 @@ def spread(panel: Panel, base: Sequence[int]) -> float:
 
 
 def ordered(window: Sequence[int], name: str) -> Window:
-    """(first, last) event time."""
-    ends = [int(k) for k in window]
-    if not ends or len(ends) > 2 or ends[0] > ends[-1]:
-        raise EstimationError(f"{name} as (first, last) event time", f"{list(window)}", "such as (-8, -5)")
-    return ends[0], ends[-1]
+    """(first, last) event time, whole numbers."""
+    ends = list(window) if isinstance(window, (Sequence, np.ndarray)) else []
+    whole = all(isinstance(k, (int, float, np.number)) and float(k).is_integer() for k in ends)
+    if not ends or len(ends) > 2 or not whole or ends[0] > ends[-1]:
+        raise EstimationError(f"{name} as (first, last) event time, whole numbers", f"{window!r}", "such as (-8, -5)")
+    return int(ends[0]), int(ends[-1])
 
 
 def _rejected(estimate: float, std_error: float, level: float) -> bool:
