@@ -19,6 +19,7 @@ from attribution.errors import EstimationError
 from attribution.estimate.aggregate import aggregate
 from attribution.estimate.did import group_time_att
 from attribution.inference import sup_t
+from attribution.stress.trends import relative_magnitudes
 
 NAMES = {"unit": "unit", "period": "t", "cohort": "g"}
 PERIODS = range(1, 6)
@@ -451,3 +452,11 @@ def test_odd_balances_are_refused(balance):
     with pytest.raises(EstimationError, match="balance"):
         aggregate(fit(panel(n=100, seed=1)), by="event_time", balance=balance)
 
+
+
+def test_a_gap_gives_cohorts_different_last_periods_and_bounds_refuse():
+    frame = panel(n=400, seed=2, periods=(1, 2, 3, 5, 6, 7), cohorts=(3, 5))
+    gt = fit(frame, comparison="never_treated", base_period="universal")
+    assert gt.spec["bases"] == ((-2,), (-1,))
+    with pytest.raises(EstimationError, match="one base"):
+        relative_magnitudes(aggregate(gt, by="event_time"), pre_periods=[-1])
