@@ -173,8 +173,9 @@ def attributable_euros(
         raise EstimationError("one estimated ATT", f"{len(effect)} rows", "aggregate, or combine to one")
     _refuse_more_than_covered(effect, covered)
     if not _whole(treated_total) or not _whole(periods) or treated_total < covered or periods < 1:
-        raise EstimationError("whole numbers treated_total >= covered, and periods >= 1",
-                              f"{treated_total}, {covered}, {periods}", "count all treated, covered or not")  # fmt: skip
+        found = f"{treated_total}, {covered}, {periods}"
+        raise EstimationError("whole numbers treated_total >= covered, and periods >= 1", found,
+                              "count all treated, covered or not")  # fmt: skip
     span = f"a {income.frequency}" if periods == 1 else f"over {periods} {income.frequency}s"
     total = effect.scaled(covered * periods, f"{income.currency} of {income.price_year} {span}")
     low, high = total.conf_int(level)
