@@ -56,9 +56,9 @@ def large_enough(
 
     def small(effect: Effects) -> bool:
         people = np.concatenate([effect.n_treated, effect.n_comparison])
-        least = people[people > 0].min(initial=np.inf)  # an estimate that could not be made shows nobody
-        if not np.isfinite(least):
+        if not (people > 0).any():
             return True
+        least = people[people > 0].min()  # an estimate that could not be made shows nobody
         if effect.unit != "share":
             return least < rule.min_cell_sensitive
         parts = effect.labels["term"].isin(["observed", "counterfactual"]).to_numpy()
@@ -250,7 +250,7 @@ def breakdown_in_words(study: Study, tier: str, found: Bounds | None, why: str =
     if times == 0:
         return f"The income effect of {title} cannot be told from zero even if trends did not part at all."
     if not np.isfinite(times):
-        most = found.table["mbar"].max() if "mbar" in found.table else 1
+        most = found.table["value"].max()
         return (f"The income effect of {title} would still be there if trends parted by {most:g} of the largest step "
                 "before.")  # fmt: skip
     return f"The income effect of {title} would be gone if trends parted by {times:g} of the largest step before."
