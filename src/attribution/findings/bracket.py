@@ -89,10 +89,14 @@ def _since_application(found: Recommended) -> dict[str, Declared]:
         if effect is None or (name == "long base" and name != found.estimator):
             continue  # the long base is the headline's already, on its clock
         chosen = name == found.estimator
-        text = "Right only if nothing but these incomes decided who applied." if name == "history" else ""
+        said = [*found.grade.reasons]
+        if name == "history":
+            said.insert(0, "Right only if nothing but these incomes decided who applied.")
         if chosen:
-            clear = verdict(effect.estimate[0], effect.std_error[0])
-            text = f"Recommended by the rule declared beforehand: {_why(found)} {say_verdict(clear)}"
+            said.insert(0, f"Recommended by the rule declared beforehand: {_why(found)}")
+            if found.grade.level != "cannot conclude":
+                said.append(say_verdict(verdict(effect.estimate[0], effect.std_error[0])))
+        text = " ".join(said)
         made[f"{names[name]}{' (recommended)' if chosen else ''}"] = Declared(
             effect=effect, grade=found.grade, text=text, slug=re.sub(r"\W+", "_", name))  # fmt: skip
     return made

@@ -162,10 +162,11 @@ def tell_household(findings: Findings, study: Study, tier: str, home: Household,
         ("percent", "ATT, relative to what they would have had", "% of their income without it", percent, "", ""),
     ):
         key = f"household_{tier}_{name}"
+        about_it = {"tier": tier, "estimand": told, "pool": columns.get("pool", "")}
         if few_people:  # neither the numbers nor the words that hold them
-            findings.suppressed(key, f"fewer than {floor} people in one of the groups", tier=tier, estimand=told)
+            findings.suppressed(key, f"fewer than {floor} people in one of the groups", **about_it)
         elif why or ratio["kind"] != "interval":
-            findings.not_estimable(key, why or f"the data allow {ratio['words']}", tier=tier, estimand=told)
+            findings.not_estimable(key, why or f"the data allow {ratio['words']}", **about_it)
         else:
             findings.add(
                 key, estimate=100 * ratio["ratio"], std_error=100 * ratio["std_error"], conf_low=100 * ratio["low"],

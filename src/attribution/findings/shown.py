@@ -325,10 +325,12 @@ def effects_in_words(study: Study, told: pd.DataFrame, *, average: pd.DataFrame 
         else:
             text = f"{title}: {_effect_in_words(record)}"
             mean = means.get(record["tier"])
+            both = [record]
             if mean and mean["status"] == "estimated" and mean["estimate"] != record["estimate"]:
+                both.append(mean)
                 at = f"{record['horizon_months']:g} months after date zero"
                 text += f" {at}, and on average since date zero {_effect_in_words(mean)}"
-            said.append(f"{text}; the evidence is {record['grade']}.{_why_unclear(record)}")
+            said.append(f"{text}; the evidence is {record['grade']}.{_why_unclear(both)}")
     return " ".join(said)
 
 
@@ -337,11 +339,12 @@ def _effect_in_words(record: Mapping[str, Any]) -> str:
     return f"{clear}{say_estimate(record)} (95 % interval {say_interval(record)})"
 
 
-def _why_unclear(record: Mapping[str, Any]) -> str:
+def _why_unclear(told: Sequence[Mapping[str, Any]]) -> str:
     """Why an effect whose interval leaves out zero is not called clear."""
-    out = record["conf_low"] > 0 or record["conf_high"] < 0
-    if out and verdict(record["estimate"], record["std_error"]) == "no clear effect":
-        return " The 95 % interval excludes zero, but an effect is called clear only beyond 99.5 %."
+    near = [record for record in told if record["conf_low"] > 0 or record["conf_high"] < 0]
+    if any(verdict(record["estimate"], record["std_error"]) == "no clear effect" for record in near):
+        which = "That 95 % interval" if len(told) > 1 else "The 95 % interval"
+        return f" {which} excludes zero, but an effect is called clear only beyond 99.5 %."
     return ""
 
 
@@ -381,7 +384,7 @@ def forest(
         one = effect.tidy().iloc[terms.index("att") if "att" in terms else 0]
         numbers = {name: one[name] for name in ("estimate", "conf_low", "conf_high")}
         rows.append({"label": pool_title(study, pool), "grade": made[pool].grade.level, **numbers})
-    rows += [{"label": pool_title(study, pool), "reason": reason} for pool, reason in refused.items()]
+    rows += [{"label": pool_title(study, pool), "reason": plain(reason)} for pool, reason in refused.items()]
     return pd.DataFrame(rows).reindex(columns=["label", "estimate", "conf_low", "conf_high", "grade", "reason"])
 
 
