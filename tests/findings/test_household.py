@@ -153,6 +153,17 @@ def test_counts_cannot_be_subtracted_to_a_small_cell(school):
     assert one_count(school.study, {"a": effect(n=(162,))}, beside=effect(n=(163,)))["a"].n_treated[0] == 163
 
 
+def test_starters_are_not_told_beside_nearly_as_many_with_a_partner(school):
+    def pool(kept, starters=529):
+        matched = np.arange(starters) < kept
+        return SimpleNamespace(design=SimpleNamespace(treated=np.ones(starters, bool), matched=matched))
+
+    told = shown.covered(school.study, {"open": pool(525), "rejected": pool(102)})
+    assert {name: (one["count"], "n" in one) for name, one in told.items()} == {"open": (525, False),
+                                                                               "rejected": (102, False)}  # fmt: skip
+    assert shown.covered(school.study, {"open": pool(529), "rejected": pool(102)})["rejected"]["n"] == 529
+
+
 def test_definitions_hide_shares_of_few(school):
     values = np.r_[np.zeros(4), np.full(4000, 5000.0)]
     income = household_income(pd.DataFrame({"income": values}), income="income", equivalise="none", winsorise=None,

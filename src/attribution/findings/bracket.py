@@ -63,7 +63,7 @@ def income_bracket(study: Study, one: Comparison, income: Income) -> dict[str, D
     matched = _att_row(att(one.design, "income_h", data=one.cohort.outcomes, unit=unit))
     made = {
         "Doubly robust, long base (headline)": Declared(
-            effect=income.horizon, grade=income.grade, text=income.check.text, slug="headline"),
+            effect=income.horizon, grade=income.grade, text=f"The headline. {income.check.text}", slug="headline"),
         "Without covariates": Declared(
             effect=plain.horizon, grade=plain.grade, text=plain.check.text, slug="no_covariates"),
         "Matched, level at the horizon": Declared(effect=matched, grade=one.grade, slug="matched"),

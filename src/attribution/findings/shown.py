@@ -154,9 +154,7 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[str, str]) -> pd.DataFrame:
     """One row a pool: how many are covered, worst imbalance, placebo, grade; pools that cannot be built say why."""
     rows = []
-    counts = {pool: (int(one.design.treated.sum()), int((one.design.matched & one.design.treated).sum()))
-              for pool, one in made.items()}  # fmt: skip
-    close = any(0 < starters - kept < study.disclosure.min_cell for starters, kept in counts.values())
+    counts, close = _covered(study, made)
     for pool, one in made.items():
         starters, kept = counts[pool]
         rows.append({
@@ -169,6 +167,25 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
     for pool, why in refused.items():
         rows.append({"compared with": pool_title(study, pool), "evidence": "no comparison", "why": plain(why)})
     return Told(pd.DataFrame(rows).fillna(""))
+
+
+def covered(study: Study, made: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
+    """What `Findings.describe` says of each pool: the share of starters with a partner, of how many.
+
+    Only how many have one, in every pool, where in one of them the starters without would be a small cell.
+    """
+    counts, close = _covered(study, made)
+    if close:
+        return {pool: {"count": kept, "estimand": "starters with a partner"} for pool, (_, kept) in counts.items()}
+    about = "share of starters with a partner"
+    return {pool: {"count": kept, "n": starters, "estimand": about} for pool, (starters, kept) in counts.items()}
+
+
+def _covered(study: Study, made: Mapping[str, Comparison]) -> tuple[dict[str, tuple[int, int]], bool]:
+    """(starters, those with a partner) by pool, and whether those left out of one of them are a small cell."""
+    counts = {pool: (int(one.design.treated.sum()), int((one.design.matched & one.design.treated).sum()))
+              for pool, one in made.items()}  # fmt: skip
+    return counts, any(0 < starters - kept < study.disclosure.min_cell for starters, kept in counts.values())
 
 
 def effects_table(effects: Mapping[str, Effects], *, first: str = "compared with", level: float = 0.95) -> pd.DataFrame:
