@@ -146,10 +146,11 @@ def test_the_recommended_one_is_marked_whichever_it_is():
 
 
 def test_counts_cannot_be_subtracted_to_a_small_cell(school):
-    got = one_count(school.study, {"a": effect(n=(525,)), "b": effect(n=(529,), n_comparison=(529,)),
-                                   "c": effect(n=(300,))})  # fmt: skip
-    assert [int(one.n_treated[0]) for one in got.values()] == [525, 525, 300]
-    assert got["b"].n_comparison[0] == 525 and got["c"].n_comparison[0] == 900
+    counts = {"a": (525, 900), "b": (529, 529), "c": (300, 900), "d": (305, 305)}
+    effects = {name: effect(n=(n,), n_comparison=(other,)) for name, (n, other) in counts.items()}
+    got = one_count(school.study, effects)
+    assert [int(one.n_treated[0]) for one in got.values()] == [525, 525, 300, 305]  # other pools are other people
+    assert [int(one.n_comparison[0]) for one in got.values()] == [900, 525, 900, 305]
     assert one_count(school.study, {"a": effect(n=(162,))}, beside=effect(n=(163,)))["a"].n_treated[0] == 163
 
 

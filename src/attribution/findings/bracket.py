@@ -120,14 +120,12 @@ def one_count(study: Study, effects: Mapping[str, Effects], *, beside: Effects |
     525 starters beside 529 tell of the 4 who have no partner in one of the pools. beside : an effect told elsewhere.
     """
     floor = max(study.disclosure.min_cell, study.disclosure.min_cell_sensitive)
-    kept: list[int] = [] if beside is None else np.asarray(beside.n_treated).tolist()
+    first = beside if beside is not None else next(iter(effects.values()), None)
+    anchors = [] if first is None else np.asarray(first.n_treated).tolist()
     out = {}
     for name, effect in effects.items():
-        told = []
-        for n in np.asarray(effect.n_treated).tolist():
-            close = next((other for other in kept if abs(other - n) < floor), n)
-            kept.append(close)
-            told.append(close)
+        counts = np.asarray(effect.n_treated).tolist()
+        told = [next((anchor for anchor in anchors if abs(anchor - n) < floor), n) for n in counts]
         out[name] = replace(effect, n_treated=np.array(told), n_comparison=_paired(effect, told))
     return out
 
