@@ -19,6 +19,7 @@ from ..results import Effects, Result
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade
+from .words import refused
 
 STAGES = ("claimed", "verified", "observed", "counterfactual", "attributable")
 
@@ -223,7 +224,7 @@ def _row(
 
 
 def _empty(tier: str, stage: str, status: str, reason: str) -> dict[str, Any]:
-    return {"tier": tier, "stage": stage, "status": status, "reason": reason}
+    return {"tier": tier, "stage": stage, "status": status, "reason": refused(reason)}
 
 
 def _build(rows: list[dict[str, Any]], ratios: list[dict[str, Any]], level: float) -> Bridge:

@@ -21,7 +21,7 @@ import pandas as pd
 from ..errors import DataError, EstimationError
 from ..inference import wilson
 from ..results import Effects
-from .words import Answer, human_table
+from .words import Answer, human_table, refused
 
 STATUSES = ("estimated", "described", "not_estimable", "not_available", "suppressed")
 GRADES = ("", "strong", "moderate", "weak", "cannot conclude")
@@ -188,7 +188,7 @@ class Findings:
     def not_estimable(self, name: str, reason: str, **columns: Any) -> Finding:
         """Say that an effect cannot be estimated, and why. `grade` may still carry "cannot conclude"."""
         columns = _with_grade({**columns, "reason": reason})
-        return self._keep(name, {**columns, "status": "not_estimable", "reason": reason})
+        return self._keep(name, {**columns, "status": "not_estimable", "reason": refused(reason)})
 
     def not_available(self, name: str, reason: str, **columns: Any) -> Finding:
         """Say that the data for a finding do not exist (yet), and why."""

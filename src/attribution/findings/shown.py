@@ -10,12 +10,16 @@ import pandas as pd
 
 from ..outcomes.income import IncomeOutcome
 from ..results import Check, Effects
+from ..stress.trends import Bounds
 from ..study import Study
+from .bracket import Declared, one_count
 from .bridge import Bridge, verdict
 from .comparison import Comparison
 from .disclosure import protect, protect_table
 from .finding import read_documents
-from .words import MINUS, Told, plain, records, say_estimate, say_interval, say_number
+from .words import MINUS, Told, plain, records, say_estimate, say_interval, say_number, slug
+
+__all__ = ["one_count", "plain", "slug"]  # also used by the notebooks, from here
 
 VERDICT = {True: "passed", False: "failed", None: "not answered"}
 NO_NUMBER = "–"
@@ -51,12 +55,15 @@ def large_enough(
     rule = study.disclosure
 
     def small(effect: Effects) -> bool:
-        least = min(effect.n_treated.min(), effect.n_comparison.min())
+        people = np.concatenate([effect.n_treated, effect.n_comparison])
+        if not (people > 0).any():
+            return True
+        least = people[people > 0].min()  # an estimate that could not be made shows nobody
         if effect.unit != "share":
             return least < rule.min_cell_sensitive
         parts = effect.labels["term"].isin(["observed", "counterfactual"]).to_numpy()
-        people = np.round(effect.estimate[parts] * least)
-        cells = np.concatenate([people, least - people])
+        cells = np.round(effect.estimate[parts] * least)
+        cells = np.concatenate([cells, least - cells])
         return least < rule.percent_min_n or bool(((cells > 0) & (cells < rule.min_cell)).any())
 
     few = {name for name, effect in effects.items() if small(effect)}
@@ -147,9 +154,7 @@ def outcomes_table(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[str, str]) -> pd.DataFrame:
     """One row a pool: how many are covered, worst imbalance, placebo, grade; pools that cannot be built say why."""
     rows = []
-    counts = {pool: (int(one.design.treated.sum()), int((one.design.matched & one.design.treated).sum()))
-              for pool, one in made.items()}  # fmt: skip
-    close = any(0 < starters - kept < study.disclosure.min_cell for starters, kept in counts.values())
+    counts, close = _covered(study, made)
     for pool, one in made.items():
         starters, kept = counts[pool]
         rows.append({
@@ -162,6 +167,25 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
     for pool, why in refused.items():
         rows.append({"compared with": pool_title(study, pool), "evidence": "no comparison", "why": plain(why)})
     return Told(pd.DataFrame(rows).fillna(""))
+
+
+def covered(study: Study, made: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
+    """What `Findings.describe` says of each pool: the share of starters with a partner, of how many.
+
+    Only how many have one, in every pool, where in one of them the starters without would be a small cell.
+    """
+    counts, close = _covered(study, made)
+    if close:
+        return {pool: {"count": kept, "estimand": "starters with a partner"} for pool, (_, kept) in counts.items()}
+    about = "share of starters with a partner"
+    return {pool: {"count": kept, "n": starters, "estimand": about} for pool, (starters, kept) in counts.items()}
+
+
+def _covered(study: Study, made: Mapping[str, Comparison]) -> tuple[dict[str, tuple[int, int]], bool]:
+    """(starters, those with a partner) by pool, and whether those left out of one of them are a small cell."""
+    counts = {pool: (int(one.design.treated.sum()), int((one.design.matched & one.design.treated).sum()))
+              for pool, one in made.items()}  # fmt: skip
+    return counts, any(0 < starters - kept < study.disclosure.min_cell for starters, kept in counts.values())
 
 
 def effects_table(effects: Mapping[str, Effects], *, first: str = "compared with", level: float = 0.95) -> pd.DataFrame:
@@ -201,24 +225,80 @@ def earlier(out: str) -> pd.DataFrame:
     return Told(rows, columns=["question", "answer"])
 
 
-def checks_in_words(checks: Sequence[Check]) -> pd.DataFrame:
-    """One row a check: the question, the verdict, what was found."""
-    rows = [(check.question, VERDICT[check.passed], plain(check.text)) for check in checks]
-    return Told(rows, columns=["question", "verdict", "found"])
+def checks_in_words(checks: Sequence[tuple[str, Check]]) -> pd.DataFrame:
+    """One row a check: the tier it is about, the question, the verdict, what was found.
+
+    checks : (title of the tier, check).
+    """
+    rows = [(tier, check.question, VERDICT[check.passed], plain(check.text)) for tier, check in checks]
+    return Told(rows, columns=["tier", "question", "verdict", "found"])
 
 
-def definitions(incomes: Mapping[str, IncomeOutcome]) -> pd.DataFrame:
-    """How income enters each estimate, and what was counted: one row a tier."""
-    rows = []
-    for name, income in incomes.items():
-        counts = income.table.set_index("what")["count"]
-        known = max(int(counts["known"]), 1)
-        rows.append({
-            "": name, "income": income.unit, "person-periods": f"{counts['rows']:,}",
-            "not known": f"{1 - known / max(int(counts['rows']), 1):.1%}", "zero": f"{counts['zero'] / known:.1%}",
-            "negative": f"{counts['negative'] / known:.1%}",
-        })  # fmt: skip
-    return Told(pd.DataFrame(rows))
+def dips_in_words(checks: Sequence[tuple[str, Check]]) -> pd.DataFrame:
+    """`checks_in_words` of the dip, with what it means: did income of starters fall further before the start, or less?
+
+    The rebound that follows a deeper fall looks like an effect; a shallower one hides part of an effect.
+    """
+    words = {
+        -1.0: "the income of starters had fallen more than the comparison's (or risen less): a rebound would look like "
+              "an effect",
+        1.0: "the income of starters had fallen less than the comparison's (or risen more): a rebound would hide part "
+             "of an effect",
+    }  # fmt: skip
+    even = {True: "hardly any difference to the comparison", None: "whether starters had fallen more or less cannot be "
+            "told"}  # fmt: skip
+    told = checks_in_words(checks)
+    told.insert(3, "before the start", [
+        words.get(np.sign(check.statistic), "no difference") if check.passed is False else even[check.passed]
+        for _, check in checks
+    ])  # fmt: skip
+    return Told(told)
+
+
+def breakdown_in_words(study: Study, tier: str, found: Bounds | None, why: str = "") -> str:
+    """A sentence on how far trends may part before the income effect of a tier is gone.
+
+    found : of `income_bounds`, or why there is none.
+    """
+    title = study.tier_title(tier)
+    if found is None:
+        return f"How far trends may part before the income effect of {title} is gone cannot be told: {plain(why)}."
+    times = found.breakdown_shown
+    if times == 0:
+        return f"The income effect of {title} cannot be told from zero even if trends did not part at all."
+    if not np.isfinite(times):
+        most = found.table["value"].max()
+        return (f"The income effect of {title} would still be there if trends parted by {most:g} of the largest step "
+                "before.")  # fmt: skip
+    return f"The income effect of {title} would be gone if trends parted by {times:g} of the largest step before."
+
+
+def definitions(study: Study, incomes: Mapping[str, IncomeOutcome]) -> pd.DataFrame:
+    """How income enters each estimate, and what was counted: one row a tier, shares that rest on few people hidden.
+
+    A few people are many person-periods: the smallest count that is shown is one period of the window for each of
+    `min_cell_sensitive` people.
+    """
+    if not incomes:
+        return Told()
+    first, last = study.did.window
+    rule = study.disclosure
+    counted = {name: income.table.set_index("what")["count"] for name, income in incomes.items()}
+    frame = pd.DataFrame(
+        [{"person-periods": n["rows"], "known": n["known"], "missing": n["rows"] - n["known"], "zero": n["zero"],
+          "negative": n["negative"]} for n in counted.values()], index=list(counted)).astype(int)  # fmt: skip
+    of = {"not known": ("missing", "person-periods"), "zero ": ("zero", "known"), "negative ": ("negative", "known")}
+    for name, (part, whole) in of.items():
+        frame[name] = frame[part] / frame[whole].clip(lower=1)
+    told = protect_table(
+        frame, counts=["person-periods", "known", "missing", "zero", "negative"], shares=of,
+        sums=[("person-periods", ["known", "missing"])], min_cell=rule.min_cell_sensitive * (last - first + 1),
+        percent_min_n=rule.percent_min_n,
+    )  # fmt: skip
+    few = {f"<{rule.min_cell_sensitive * (last - first + 1)}": "few", "suppressed": "few"}
+    told = told[["person-periods", *of]].replace(few).rename(columns=str.strip)
+    told.insert(0, "income", [income.unit for income in incomes.values()])
+    return Told(told.rename_axis("").reset_index())
 
 
 def known_elsewhere(study: Study) -> pd.DataFrame:
@@ -245,8 +325,12 @@ def grades_in_words(study: Study, compared: Mapping[str, tuple[Mapping[str, Comp
     return " ".join(said)
 
 
-def effects_in_words(study: Study, told: pd.DataFrame) -> str:
-    """A sentence a finding: the effect with interval and evidence, or why there is none."""
+def effects_in_words(study: Study, told: pd.DataFrame, *, average: pd.DataFrame | None = None) -> str:
+    """A sentence a finding: the effect with interval and evidence, or why there is none.
+
+    average : findings of the same tiers averaged since date zero, told beside those at the horizon.
+    """
+    means = {} if average is None else {record["tier"]: record for record in records(average)}
     said = []
     for record in records(told):
         title = study.tier_title(record["tier"])
@@ -256,10 +340,29 @@ def effects_in_words(study: Study, told: pd.DataFrame) -> str:
         elif record["grade"] == "cannot conclude":
             said.append(f"{title}: nothing can be concluded, because a check of the comparison failed.")
         else:
-            number = f"{say_estimate(record)} (95 % interval {say_interval(record)})"
-            clear = "no clear effect, " if verdict(record["estimate"], record["std_error"]) == "no clear effect" else ""
-            said.append(f"{title}: {clear}{number}; the evidence is {record['grade']}.")
+            text = f"{title}: {_effect_in_words(record)}"
+            mean = means.get(record["tier"])
+            both = [record]
+            if mean and mean["status"] == "estimated" and mean["estimate"] != record["estimate"]:
+                both.append(mean)
+                at = f"{record['horizon_months']:g} months after date zero"
+                text += f" {at}, and on average since date zero {_effect_in_words(mean)}"
+            said.append(f"{text}; the evidence is {record['grade']}.{_why_unclear(both)}")
     return " ".join(said)
+
+
+def _effect_in_words(record: Mapping[str, Any]) -> str:
+    clear = "no clear effect, " if verdict(record["estimate"], record["std_error"]) == "no clear effect" else ""
+    return f"{clear}{say_estimate(record)} (95 % interval {say_interval(record)})"
+
+
+def _why_unclear(told: Sequence[Mapping[str, Any]]) -> str:
+    """Why an effect whose interval leaves out zero is not called clear."""
+    near = [record for record in told if record["conf_low"] > 0 or record["conf_high"] < 0]
+    if any(verdict(record["estimate"], record["std_error"]) == "no clear effect" for record in near):
+        which = "That 95 % interval" if len(told) > 1 else "The 95 % interval"
+        return f" {which} excludes zero, but an effect is called clear only beyond 99.5 %."
+    return ""
 
 
 def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str], outcome: str) -> str:
@@ -278,12 +381,12 @@ def headline_in_words(study: Study, bridge: Bridge, grades: Mapping[str, str], o
         low, high = (f"{100 * caused[end]:+.1f}".replace("-", MINUS) for end in ("conf_low", "conf_high"))
         share = f"{100 * caused['share']:+.1f}".replace("-", MINUS)
         unclear = verdict(caused["share"], caused["std_error"]) == "no clear effect"
-        clear = " Too uncertain to call it an effect." if unclear else ""
+        called = "is too uncertain to be called an effect" if unclear else "is attributable"
         said.append(
             f"{tier}: of {caused['n']:,.0f} people without a job at the start, {seen['people']:,.0f} "
             f"({seen['share']:.0%}) were {happened}. Without it, similar people suggest, {anyway['people']:,.0f} would "
             f"have been. The difference, {caused['people']:,.0f} people ({share} points, 95 % interval {low} to "
-            f"{high}), is attributable; the evidence is {grades[tier]}.{clear}"
+            f"{high}), {called}; the evidence is {grades[tier]}."
         )
     return " ".join(said)
 
@@ -298,15 +401,29 @@ def forest(
         one = effect.tidy().iloc[terms.index("att") if "att" in terms else 0]
         numbers = {name: one[name] for name in ("estimate", "conf_low", "conf_high")}
         rows.append({"label": pool_title(study, pool), "grade": made[pool].grade.level, **numbers})
-    rows += [{"label": pool_title(study, pool), "reason": reason} for pool, reason in refused.items()]
+    rows += [{"label": pool_title(study, pool), "reason": plain(reason)} for pool, reason in refused.items()]
     return pd.DataFrame(rows).reindex(columns=["label", "estimate", "conf_low", "conf_high", "grade", "reason"])
 
 
-def bracket(effects: Mapping[str, Effects]) -> pd.DataFrame:
+def bracket(effects: Mapping[str, Effects | Declared]) -> pd.DataFrame:
     """Frame for `plots.bracket`: one row an estimator, the first is the headline."""
     columns = ["estimate", "conf_low", "conf_high"]
-    rows = [{"label": name, **effect.tidy().iloc[0][columns]} for name, effect in effects.items()]
+    rows = [{"label": name, **effect.tidy().iloc[0][columns]} for name, effect in effects_of(effects).items()]
     return pd.DataFrame(rows).assign(headline=[j == 0 for j in range(len(rows))])
+
+
+def effects_of(declared: Mapping[str, Effects | Declared]) -> dict[str, Effects]:
+    """The effects of declared estimators, by name."""
+    return {name: one.effect if isinstance(one, Declared) else one for name, one in declared.items()}
+
+
+def lagged(study: Study, column: str) -> str:
+    """A column such as employed_lag_6 in words: employed 6 quarters before the start."""
+    name, _, periods = column.rpartition("_lag_")
+    if not name:
+        return column.replace("_", " ")
+    zero = "the start" if study.clock.date_zero == "start" else "date zero"
+    return f"{name.replace('_', ' ')} {periods} {study.frequency}{'' if periods == '1' else 's'} before {zero}"
 
 
 def _hidden(words: pd.DataFrame) -> list[str]:

@@ -63,6 +63,11 @@ def _cell(value: Any) -> str:
     return f'<span class="keep">{safe}</span>' if len(text) < 30 and FIGURE.fullmatch(text) else safe
 
 
+def slug(name: str) -> str:
+    """A title as part of a finding's id."""
+    return re.sub(r"\W+", "_", name.partition(" (")[0].lower()).strip("_")
+
+
 class Answer(str):
     """A text that a notebook shows as a paragraph."""
 
@@ -113,12 +118,49 @@ _PLAIN = [
     (r"\bof the treated have a partner\b", "of them have a similar person to compare with"),
     (r"-?\b\d+(\.\d+)?e-\d+\b", "0"),
     (r"(?<![\w.)])-(?=\d)", MINUS),
+    (r"\b([a-z]+)[_ ]lag[_ ](\d+)\b", r"\1 \2 periods before date zero"),
     (r"\bjoint test p = [\d.]+ \(\d+ degrees of freedom\)", ""),
 ]
 
 
+# What an error of the machinery required -> what a report says instead: no ranges, counts of handfuls or column names.
+_REFUSED = [
+    (r"^(\S+: )?(treated|comparison) records of the tier|comparison records of the status",
+     "nobody is left after those were excluded who cannot be compared"),
+    (r"at least one treated unit with a partner", "nobody comparable was found within the limits of the plan"),
+    (r"at least two treated and two|matched units with an outcome in both arms|enough|more matched units|more treated|"
+     r"more comparison|at least two (independent groups|clusters)|never-treated units",
+     "there are too few people on one of the two sides"),
+    (r"overlap:", "some characteristic alone decides who starts, so nobody comparable exists"),
+    (r"covariates that (vary|are not combinations)|adjustment covariates that vary",
+     "a characteristic that was to be held equal does not vary, or repeats another"),
+    (r"no missing value", "values are missing in what the comparison needs"),
+    (r"an effect at the horizon|cohorts observed", "income was not recorded long enough to reach the horizon"),
+    (r"two periods or more before the dip|at least one pre-period|periods before the dip",
+     "there are too few periods before the dip to see how trends had parted before"),
+    (r"the year in whose prices", "the plan does not say in the prices of which year income is told"),
+    (r"since the application|the period of the application", "applications are not dated in this study"),
+    (r"a base period|a base well", "the plan names no base period"),
+    (r"at least one estimated ATT|at least one cohort", "no effect could be estimated in any period"),
+]  # fmt: skip
+
+
+def refused(why: str) -> str:
+    """A reason from `attempt` ("found; required: clause") as a fixed sentence; other reasons stay as they are.
+
+    The clauses of an error name ranges, counts and columns: right for who mends the study, not for a report.
+    """
+    found, _, required = str(why).partition("; required: ")
+    if not required:
+        return why
+    if required.startswith(("a tier with a comparison", "the table")):  # the study's own words
+        return found.partition('design = "none": ')[2] or found
+    return next((words for pattern, words in _REFUSED if re.search(pattern, required)), "these data do not allow it")
+
+
 def plain(text: str) -> str:
     """A sentence of the machinery as a reader without statistics would want it; numbers stay as they are."""
+    text = refused(text)
     for pattern, words in _PLAIN:
         text = re.sub(pattern, words, text)
     return re.sub(r"\s*;\s*:", ":", text).strip()
@@ -167,19 +209,23 @@ def say_estimate(record: Mapping[str, Any]) -> str:
     if record["status"] in NO_NUMBER:
         return record["status"].replace("_", " ")
     unit = record["unit"]
-    number = say_number(record["estimate"], unit, signed=_signed(record))
+    number = say_number(record["estimate"], unit, signed=_signed(record), scale=_scale(record))
     return number if unit in ("share", *POINTS) else f"{number} {unit}".strip()
 
 
 def say_interval(record: Mapping[str, Any]) -> str:
-    """The interval in the unit of the result."""
+    """The interval in the unit of the result, with as many decimals as the result."""
     low, high = record["conf_low"], record["conf_high"]
     if pd.isna(low) or pd.isna(high) or record["status"] in NO_NUMBER:
         return ""
-    ends = [
-        say_number(end, record["unit"], signed=_signed(record), scale=max(abs(low), abs(high))) for end in (low, high)
-    ]
+    ends = [say_number(end, record["unit"], signed=_signed(record), scale=_scale(record)) for end in (low, high)]
     return " to ".join(end.removesuffix(" points").removesuffix(" %") for end in ends)
+
+
+def _scale(record: Mapping[str, Any]) -> float | None:
+    """Size that sets the decimals of an estimate and its interval alike; None where there is no interval."""
+    sizes = [record[name] for name in ("estimate", "conf_low", "conf_high")]
+    return None if any(pd.isna(size) for size in sizes) else max(abs(size) for size in sizes)
 
 
 def _signed(record: Mapping[str, Any]) -> bool:
