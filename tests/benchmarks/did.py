@@ -181,11 +181,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--files", nargs="+", choices=["wide", "long"], default=["wide", "long"])
     parser.add_argument("--covariates", nargs="+", choices=COVARIATES, default=list(COVARIATES))
+    parser.add_argument("--write", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=4, metavar=("WHAT", "PATH", "PERIODS", "COVARIATES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         what, path, periods, covariates = given.one
         print(json.dumps(CONTESTANTS[what](path, int(periods), COVARIATES[covariates])))
+        return
+    if given.write:
+        write(Path(given.write), given.units, given.periods, given.files)
         return
     here = [name for name in given.only if name in ("floor", "ours") or name in installed(given.python)]
     print(f"{given.units:,} units x {given.periods} periods, {os.cpu_count()} cores, minimum of {given.repeat}; peers: "
@@ -193,7 +197,9 @@ def main() -> None:
     print(f"{'file':5} {'covariates':11} {'':12} {'cpu s':>7} {'wall s':>7} {'GB':>5} {'x ours cpu':>10} {'wall':>6} "
           f"{'GB':>6} {'x floor':>7}   overall ATT (SE)")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), given.units, given.periods, given.files)
+        # in a process of its own: a child's peak memory begins at that of its parent
+        subprocess.run([sys.executable, __file__, "--write", folder, "--units", str(given.units), "--periods",
+                        str(given.periods), "--files", *given.files], check=True)  # fmt: skip
         for file in given.files:
             for covariates in given.covariates:
                 path = Path(folder) / f"panel_{file}.parquet"

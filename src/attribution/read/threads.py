@@ -1,4 +1,4 @@
-"""One setting, `ATTRIBUTION_THREADS` (default 1), for every engine in process: same query, same bytes."""
+"""One setting for every engine in process, `ATTRIBUTION_THREADS`: 1 gives the same bytes each time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def threads() -> int:
             "ATTRIBUTION_THREADS as a whole number >= 1", repr(text), "unset it, or give a number of threads"
         )
     return int(text)
+
+
+def panel_threads() -> int:
+    """Threads of a panel's own DuckDB: `ATTRIBUTION_THREADS` where it is set, else all cores (last digits may differ)."""
+    return threads() if "ATTRIBUTION_THREADS" in os.environ else os.cpu_count() or 1
 
 
 def one_setting() -> threadpool_limits:
