@@ -47,9 +47,8 @@ class UnitTable:
         self._letters = [letter for letter, part in LETTERS.items() if columns[part]]
         self._values = [self._source.number(name) for name in values]
         keys = [f"{self._part('cohort')} AS c"] + ([] if wide else [f"{self._part('period')} AS t"])
-        unit = self._part("unit") if columns["unit"] else "1"
-        found = self.fetch(f"SELECT {', '.join(keys)}, count(*) AS n, count({unit}) AS keyed FROM source GROUP BY ALL")
-        self.rows, self._keyed = int(found["n"].sum()), int(found["keyed"].sum())
+        found = self.fetch(f"SELECT {', '.join(keys)}, count(*) AS n FROM source GROUP BY ALL")
+        self.rows = int(found["n"].sum())
         if not self.rows:
             raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
         self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods(found)
@@ -114,8 +113,10 @@ class UnitTable:
         for t in self.periods.tolist():
             if t >= starts[-1] + BITS:
                 starts.append(t)
-        seen = [f"coalesce(bit_count(bit_or(CASE WHEN t BETWEEN {b} AND {b + BITS - 1} "
-                f"THEN 1::BIGINT << CAST(t - {b} AS INTEGER) END)), 0)::INTEGER" for b in starts]  # fmt: skip
+        bit = "1::BIGINT << CAST(t - {0} AS INTEGER)"
+        if len(starts) > 1:
+            bit = f"CASE WHEN t BETWEEN {{0}} AND {{0}} + {BITS - 1} THEN {bit} END"
+        seen = [f"coalesce(bit_count(bit_or({bit.format(b)})), 0)::INTEGER" for b in starts]
         columns = [f"min({x}) AS {x}, {_differs(x)} AS {x}_differs" for x in self._letters]
         columns += [f"max(v{j}) FILTER (WHERE t = {t}) AS y{j * len(self.periods) + i}"
                     for j in range(len(self._values)) for i, t in enumerate(self.periods.tolist())]  # fmt: skip
@@ -157,9 +158,10 @@ class UnitTable:
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        if self._keyed < self.rows:
+        if self.columns["unit"] and self.one("SELECT count(*) - count(u) AS n FROM units")["n"]:
+            missing = self.one(f"SELECT count(*) AS n FROM source WHERE {self._part('unit')} IS NULL")["n"]
             raise DataError("a key in every row", "missing keys", "fill or drop these rows",
-                            column=self.columns["unit"], count=self.rows - self._keyed)  # fmt: skip
+                            column=self.columns["unit"], count=int(missing))  # fmt: skip
         if self.kind == "long":
             self._refuse_duplicates()
             for letter in self._letters:

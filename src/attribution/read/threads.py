@@ -20,7 +20,7 @@ def threads() -> int:
 
 
 def panel_threads() -> int:
-    """Threads of a panel's own DuckDB: `ATTRIBUTION_THREADS` where it is set, else all cores (last digits may differ)."""
+    """Threads of a panel's own DuckDB: `ATTRIBUTION_THREADS` where set, else all cores (last digits may differ)."""
     return threads() if "ATTRIBUTION_THREADS" in os.environ else os.cpu_count() or 1
 
 
