@@ -24,6 +24,7 @@ from .panel import Panel
 MOST_CELLS = 100_000
 MOST_MOMENTS = 150  # columns of z whose squares and products one query sums
 BLOCK = 65_536  # moment rows whose scores are in memory at once
+NAMED = 200_000  # units: with more, their rows come unsorted and are not compared across fits
 KEPT = 20_000_000  # numbers: longer score tables are kept as the root of their covariance
 
 
@@ -201,10 +202,11 @@ def _few(panel: Panel, source: str, keys: list[str], width: int, strata: Moments
 
 def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: bool, few: bool):
     """Sums of z by cell and cluster, or, where that would save nothing, z unit by unit."""
-    group = [*keys, "k"] if clustered else keys
+    named = not (few or clustered or panel.cross_section) and panel.moments.n.sum() <= NAMED
+    group = [*keys, *(["k"] if clustered else []), *(["u"] if named else [])]
     columns = [f"sum({name}) AS {name}" for name in z] if few else z
     size = "count(*) AS n" if few else "1 AS n"
-    end = " GROUP BY ALL ORDER BY ALL" if few else ""
+    end = " GROUP BY ALL ORDER BY ALL" if few else " ORDER BY u" if named else ""
     found = panel.table.fetch(f"SELECT {', '.join([*group, size, *columns])} FROM {source}{end}")
     rows = np.empty((len(found["n"]), len(panel.outcome_columns) + 2))
     rows[:, 0] = found.pop("n")
@@ -214,9 +216,15 @@ def _rows(panel: Panel, source: str, keys: list[str], z: list[str], clustered: b
     rows[np.isnan(rows)] = 0  # not seen
     refuse_overflow(np.vdot(rows, rows))
     if not clustered:
-        return found, rows, None, f"{len(rows)} units"
+        units = found.pop("u") if named else np.array([id(found)])  # whose rows these are, or nobody else's
+        return found, rows, None, f"{len(rows)} units {_signature(units)}"
     cluster, labels = pd.factorize(found.pop("k"), sort=True)
-    return found, rows, cluster, f"{len(labels)} clusters {int(pd.util.hash_array(labels).sum(dtype=np.uint64)):x}"
+    return found, rows, cluster, f"{len(labels)} clusters {_signature(labels)}"
+
+
+def _signature(labels: np.ndarray) -> str:
+    """The same for the same labels."""
+    return f"{int(pd.util.hash_array(labels).sum(dtype=np.uint64)):x}"
 
 
 def encode_covariates(

@@ -185,7 +185,7 @@ class Panel(Result):
             table = f"(SELECT *, {', '.join(first)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
-        columns = [*self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
+        columns = ["u", *self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
         columns += [f"x{j}" for j in range(len(covariates))]
         columns += [f"{value} AS {name}" for value, name in zip(values or names, names, strict=True)]
         return f"(SELECT {', '.join(columns)} FROM {table}{'' if after is None else self._where(after, names)})"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..read.threads import panel_threads
+from ..read.threads import threads
 
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
@@ -25,7 +25,7 @@ class Source:
     """The frame as the table `source` of a DuckDB of its own; files are read only by the queries that need them."""
 
     def __init__(self, frame: Any, names: Sequence[str]) -> None:
-        self._con = duckdb.connect(config={"threads": panel_threads()})
+        self._con = duckdb.connect(config={"threads": threads()})
         self._frame = frame if isinstance(frame, (str, Path, pd.DataFrame)) else _rereadable(frame)
         self._names = list[str]()
         dtypes = frame.dtypes.items() if isinstance(frame, pd.DataFrame) else ()

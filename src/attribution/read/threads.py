@@ -19,11 +19,6 @@ def threads() -> int:
     return int(text)
 
 
-def panel_threads() -> int:
-    """Threads of a panel's own DuckDB: `ATTRIBUTION_THREADS` where set, else all cores (last digits may differ)."""
-    return threads() if "ATTRIBUTION_THREADS" in os.environ else os.cpu_count() or 1
-
-
 def one_setting() -> threadpool_limits:
     """A context in which linear algebra keeps to `threads()`, too: on few cores, threads that wait cost more."""
     return threadpool_limits(threads(), user_api="blas")
