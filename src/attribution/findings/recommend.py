@@ -85,7 +85,7 @@ def recommended_did(
         as tests/recovery/selection.csv says.
     Edge cases : a window that reaches the start moves back until it ends before it. Estimators of `others` that cannot
         be made are in `why_not`.
-    Checked : tests/recovery/selection.csv, six processes of selection.
+    Checked : tests/recovery/selection.csv, eight processes of selection.
 
     Parameters
     ----------
