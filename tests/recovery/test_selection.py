@@ -78,9 +78,11 @@ def test_fresh_panels_agree_with_the_table(table, process):
 
 
 @pytest.mark.slow
-def test_the_committed_table_is_what_the_code_gives(table):
-    again = selection.summarise(selection.runs(1_000)).set_index(["process", "estimator"])
-    np.testing.assert_allclose(again.to_numpy(float), table.loc[again.index].to_numpy(float), rtol=1e-3, atol=2e-4)
+def test_the_first_panels_of_the_table_are_what_the_code_gives(table):
+    first = pd.read_csv(selection.FIRST).set_index(["process", "estimator"])  # written from the same rows
+    again = selection.summarise(selection.runs(selection.AGAIN)).set_index(["process", "estimator"])
+    assert set(again.index) == set(table.index)
+    np.testing.assert_allclose(again.to_numpy(float), first.loc[again.index].to_numpy(float), rtol=1e-3, atol=2e-4)
 
 
 def test_readme_shows_the_table(root):
