@@ -216,6 +216,18 @@ def _largest(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.array([counts[np.abs(row) > 0].max(initial=0) for row in weights])
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightModel:
+    """What a standard error must add when the design weights were themselves estimated (M-estimation).
+
+    influence : (n, p) rows with parameters - truth = sum of rows, to first order. slopes : (n, p) derivative of each
+    unit's weight by each parameter.
+    """
+
+    influence: np.ndarray
+    slopes: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Design(Result):
     """Who is compared with whom, and with what weight. Holds no outcome after treatment.
@@ -224,6 +236,8 @@ class Design(Result):
     weights : (n,) design weights; 0 for units left out. pairs : frame treated, comparison, distance (row positions).
     strata : (n,) independent groups for the standard error (pair or stratum number; -1 for units left out).
     propensity : (n,) fitted probabilities, or None. discarded / unmatched : (n,) bool, no overlap / no partner.
+    target : whose average effect it is ("treated", "all", "overlap"); decides the SD of the balance table.
+    weight_model : where estimated weights come from; None when the design is held fixed.
     """
 
     estimand: str
@@ -237,6 +251,8 @@ class Design(Result):
     unmatched: np.ndarray
     propensity: np.ndarray | None = None
     distance: np.ndarray | None = None
+    target: Literal["treated", "all", "overlap"] = "treated"
+    weight_model: WeightModel | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
