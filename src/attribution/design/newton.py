@@ -1,4 +1,4 @@
-"""Models of one index, eta = b0 + x'b: a logit, a probit, weights that balance. Newton's method, a block of rows at a time.
+"""Models of one index, eta = b0 + x'b: a logit, a probit, weights that balance. Newton by blocks of rows.
 
 All of them minimise a sum of convex functions of eta, so each unit's first-order influence on the coefficients is its
 own gradient times the inverse Hessian, whatever the model: that is what a standard error needs of estimated weights.
@@ -62,6 +62,20 @@ class Fit:
     step: np.ndarray
     converged: bool
     value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """Estimated weights of n units before any scaling, with what M-estimation needs of them.
+
+    log_odds : (n,) of the propensity behind them, where there is one. influence, slopes : (n, p) as in `WeightModel`;
+    None when that propensity is held fixed.
+    """
+
+    weights: np.ndarray
+    log_odds: np.ndarray | None = None
+    influence: np.ndarray | None = None
+    slopes: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

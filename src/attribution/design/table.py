@@ -124,9 +124,10 @@ def is_category(series: pd.Series) -> bool:
 def categories(series: pd.Series) -> tuple[np.ndarray, list[Any]]:
     """(n,) codes and the observed levels: a categorical's own order, sorted otherwise; a missing value is -1."""
     if not isinstance(series.dtype, pd.CategoricalDtype):
-        codes, levels = pd.factorize(series, sort=True)
-        return codes, list(levels)
-    codes, levels = series.cat.codes.to_numpy(), series.cat.categories
+        found, names = pd.factorize(series, sort=True)
+        return found, list(names)
+    codes: np.ndarray = series.cat.codes.to_numpy()
+    levels = series.cat.categories
     seen = np.bincount(codes[codes >= 0], minlength=len(levels)) > 0
     place = np.append(np.cumsum(seen) - 1, -1)  # code -1, missing, reads the last entry
     return (codes if seen.all() else place[codes]), list(levels[seen])
