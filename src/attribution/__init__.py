@@ -24,6 +24,7 @@ _WHERE = {
     "design.propensity": ["Propensity", "propensity"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
+    "estimate.levels": ["multi_valued"],
     "estimate.did": ["group_time_att"],
     "estimate.did_2x2": ["did_2x2"],
     "estimate.twfe": ["twfe", "twfe_weights"],

@@ -50,7 +50,7 @@ def both_to_all(eta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Both arms, weighted by the inverse probability of a logit in eta, have the same means."""
     sign = 2 * own - 1
     e = np.exp(-sign * eta)
-    return e + sign * eta, sign * (1 - e), e
+    return e - sign * eta, -sign * (1 + e), e
 
 
 @dataclass(frozen=True, kw_only=True)

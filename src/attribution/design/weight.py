@@ -73,7 +73,7 @@ def weight(
     kept = np.ones(len(units), bool) if p is None else ~outside(p, treated, discard)
     order = key_order(units, key)
     at = np.flatnonzero(kept) if order is None else order[kept[order]]  # the kept, in the order of the key
-    rows, t = (units if (at == np.arange(len(units))).all() else units.iloc[at]), treated[at]
+    rows, t = (units if in_place(at, len(units)) else units.iloc[at]), treated[at]
     if min(t.sum(), (~t).sum()) < 2:
         raise DesignError("two units of each arm with overlap", f"{t.sum()} treated and {(~t).sum()} comparison units",
                           "report no design", column=treatment)  # fmt: skip
@@ -86,8 +86,9 @@ def weight(
         p = spread(1 / (1 + np.exp(-found.log_odds)), at, len(units))
     model = None
     if found.slopes is not None and found.influence is not None:
-        slopes = found.slopes * np.where(w < caps, scale, 0.0)[:, None]
-        model = WeightModel(influence=spread(found.influence, at, len(units)), slopes=spread(slopes, at, len(units)))
+        found.slopes.T[:] *= np.where(w < caps, scale, 0.0)  # in place: a million rows of them fill the memory
+        model = WeightModel(influence=spread(found.influence, at, len(units)),
+                            slopes=spread(found.slopes, at, len(units)))  # fmt: skip
     groups = at if person is None else pd.factorize(rows[person])[0]
     return Design(
         estimand=_estimand(target, treated, kept, trim), units=units.copy(), treatment=treatment,
@@ -97,7 +98,7 @@ def weight(
         spec={"method": method, "target": target, "moments": moments, "stabilised": stabilised, "trim": trim,
               "discard": discard, "score": None if score is None else score.spec.get("model"), "sampling": sampling,
               "key": key, "person": person},
-        notes=(*_notes(treated, kept, w, t, caps, trim), *notes),
+        notes=(*_notes(target, treated, kept, w, t, caps, trim), *notes),
     )  # fmt: skip
 
 
@@ -164,9 +165,13 @@ def _weights(rows, t, covariates, method, target, moments, score, p, base, whole
     return inverse(columns, t, base, target, names, origins)
 
 
+def in_place(at: np.ndarray, n: int) -> bool:
+    return len(at) == n and bool((at == np.arange(n)).all())
+
+
 def spread(values: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
     """Rows of the kept units at their place among all n; the others are zero."""
-    if len(at) == n and (at == np.arange(n)).all():
+    if in_place(at, n):
         return values
     out = np.zeros((n, *values.shape[1:]), values.dtype)
     out[at] = values
@@ -197,11 +202,13 @@ def _estimand(target, t, kept, trim) -> str:
     return name if trim is None else f"{name}, weights capped at their {trim:.0%} quantile"
 
 
-def _notes(treated, kept, w, t, caps, trim) -> list[str]:
+def _notes(target, treated, kept, w, t, caps, trim) -> list[str]:
     notes = []
     if not kept.all():
-        out = f"{int((~kept & treated).sum()):,} treated and {int((~kept & ~treated).sum()):,} comparison units"
-        notes.append(f"{out} were discarded for lack of overlap: the effect does not speak for them.")
+        lost = int((~kept & treated).sum())
+        whom = "them" if target != "treated" else "these treated" if lost else ""
+        notes.append(f"{lost:,} treated and {int((~kept & ~treated).sum()):,} comparison units were discarded for lack "
+                     "of overlap" + (f": the effect does not speak for {whom}." if whom else "."))  # fmt: skip
     for name, arm in (("treated", t), ("comparison", ~t)):
         own, cap = w[arm], caps[arm][0]
         if np.isfinite(cap):

@@ -143,7 +143,8 @@ def _regressors(design, adjust, used, t, weights) -> np.ndarray:
         require_columns(design.units, adjust)
         refuse_missing(design.units[used], adjust)
         x, names, origins = encode(design.units[used], adjust, drop_base=True)
-        x = x - np.average(x, axis=0, weights=weights[used] * arm)
+        speak = {"treated": weights[used] * arm, "all": one, "overlap": weights[used]}[design.target]
+        x = x - np.average(x, axis=0, weights=speak)  # the covariate means of those the effect is about
         for j, name in enumerate(names):
             columns += [x[:, j], x[:, j] * arm]
             trial = np.column_stack(columns)
