@@ -1,4 +1,4 @@
-"""Weights: WeightIt's to seven digits, the equations each method solves, and whom the effect is about once units leave."""
+"""Weights: WeightIt's to seven digits, the equations each method solves, whom the effect is about when units leave."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from matching_reference import FOLDER, LALONDE, PSID, case, data, dataset, school
 
 from attribution.design.balance import balance
-from attribution.design.discard import crump_alpha, outside
 from attribution.design.propensity import propensity
 from attribution.design.weight import weight
 from attribution.errors import DesignError
@@ -128,20 +127,15 @@ def test_overlap_weights_balance_exactly():
 
 @pytest.mark.parametrize("name", ["trim_lalonde", "trim_nsw_psid"])
 def test_trimming(name):
-    """Crump's rule and common support: the reference's counts, and what the design says of them."""
+    """Crump's rule: the reference's counts, and what the design says of them."""
     r, set_ = case(name)["results"], name.removeprefix("trim_")
     names = PSID if set_ == "nsw_psid" else LALONDE
-    p = propensity(data(set_), "treat", names).probability
-    t = data(set_)["treat"].to_numpy() == 1
-    assert crump_alpha(p) == pytest.approx(r["crump_alpha"], abs=1e-3)
     design = weight(data(set_), "treat", covariates=names, discard="crump")
     counts = design.tidy().set_index("sample")
     assert counts.loc["matched"].tolist() == [r["kept_treated"], r["kept_control"]]
     assert counts.loc["unmatched"].tolist() == [0, 0]
     assert design.estimand == f"ATT on the treated with overlap ({r['kept_treated']} of 185)"
-    assert any("discarded for lack of overlap" in note and "does not speak for" in note for note in design.notes)
-    out = outside(p, t, "common_support")
-    assert [(out & t).sum(), (out & ~t).sum()] == [r["minmax"]["treated_outside"], r["minmax"]["control_outside"]]
+    assert any("discarded for lack of overlap: the effect does not speak for these" in note for note in design.notes)
 
 
 def test_discarding_fits_again_on_those_left():
@@ -247,6 +241,11 @@ def test_a_score_of_ones_own():
     assert fixed.weight_model is None and "held fixed" in fixed.notes[0]
     p = learnt.probability
     np.testing.assert_allclose(fixed.weights, np.where(frame["treated"] == 1, 1, p / (1 - p)))
+    trimmed = weight(frame, "treated", covariates=["x", "z"], score=learnt, discard="common_support", target="all")
+    assert trimmed.estimand == f"ATE on the units with overlap ({int((~trimmed.discarded).sum())} of 500)"
+    t, kept = trimmed.treated, trimmed.weights > 0
+    low, high = np.where(t, p[~t].min(), p[t].min()), np.where(t, p[~t].max(), p[t].max())
+    assert kept.tolist() == ((p >= low) & (p <= high)).tolist() and not kept.all()
     with pytest.raises(DesignError, match="these units, in this order"):
         weight(frame.sample(frac=1, random_state=1), "treated", covariates=["x", "z"], score=score)
 

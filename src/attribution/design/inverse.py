@@ -40,13 +40,11 @@ def by_target(log_odds: np.ndarray, t: np.ndarray, target: str) -> tuple[np.ndar
     return odds, np.where(t, 0.0, odds)
 
 
-def from_score(score: Propensity, p: np.ndarray, rows: pd.DataFrame, t, base, target: str) -> Weighted:
+def from_score(score: Propensity, log_odds: np.ndarray, rows: pd.DataFrame, t, base, target: str) -> Weighted:
     """A logit or probit that these rows reproduce brings its own M-estimation; another score is held fixed."""
     if score.spec.get("model") in ("logit", "probit"):
         x, names, origins = encode(rows, score.spec["covariates"], drop_base=True)
         found = inverse(columns_of(x, names, origins), t, base, target, names, origins, score.spec["model"])
-        again = 1 / (1 + np.exp(-(found.log_odds if found.log_odds is not None else 0.0)))
-        if np.abs(again - p).max() < 1e-8:
+        if found.log_odds is not None and np.allclose(found.log_odds, log_odds, rtol=1e-6, atol=1e-6):
             return found
-    log_odds = np.log(p) - np.log1p(-p)
     return Weighted(weights=base * by_target(log_odds, t, target)[0], log_odds=log_odds)

@@ -78,8 +78,13 @@ def weight(
         raise DesignError("two units of each arm with overlap", f"{t.sum()} treated and {(~t).sum()} comparison units",
                           "report no design", column=treatment)  # fmt: skip
     notes: list[str] = []
-    found = _weights(rows, t, covariates, method, target, moments, score, p[at] if p is not None else None,
-                     _sampling(rows, sampling), kept.all(), notes)  # fmt: skip
+    base = _sampling(rows, sampling)
+    if score is None:
+        found = _fitted(rows, t, covariates, method, target, moments, base, kept.all(), notes)
+    else:
+        found = from_score(score, score.logit[at], rows, t, base, target)
+        if found.slopes is None:
+            notes.append("The propensity is held fixed: standard errors leave out that it was estimated.")
     scale, caps = _scaled_and_capped(found.weights, t, method, target, stabilised, trim)
     w = np.minimum(found.weights * scale, caps)
     if p is None and found.log_odds is not None and method != "entropy":
@@ -143,13 +148,8 @@ def _given(score: Propensity | None, treated: np.ndarray) -> np.ndarray | None:
     return score.probability
 
 
-def _weights(rows, t, covariates, method, target, moments, score, p, base, whole, notes) -> Weighted:
+def _fitted(rows, t, covariates, method, target, moments, base, whole, notes) -> Weighted:
     """The weights of the kept rows, before scale and cap."""
-    if score is not None:
-        found = from_score(score, p, rows, t, base, target)
-        if found.slopes is None:
-            notes.append("The propensity is held fixed: standard errors leave out that it was estimated.")
-        return found
     x, names, origins = encode(rows, covariates, drop_base=True)
     if not whole:  # a covariate that discarding made constant is balanced already
         varies = np.flatnonzero(np.ptp(x, axis=0) > 0)
