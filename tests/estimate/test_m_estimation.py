@@ -159,6 +159,33 @@ def test_a_design_without_a_model_of_its_weights_is_refused():
         att(match(frame, "treated", covariates=["x"]), "y", vcov="m_estimation")
 
 
+LEFT_OUT = {
+    "ipw": {}, "ipw all": {"target": "all"}, "ipw all stabilised": {"target": "all", "stabilised": True},
+    "overlap": {"method": "overlap"}, "entropy": {"method": "entropy"},
+    "entropy 2": {"method": "entropy", "moments": 2},
+    "entropy all": {"method": "entropy", "target": "all"}, "cbps": {"method": "cbps", "stabilised": True},
+    "cbps all": {"method": "cbps", "target": "all"}, "sampled": {"method": "entropy", "sampling": "s"},
+    "sampled ipw": {"target": "all", "sampling": "s"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_scores_are_what_leaving_a_unit_out_does(name):
+    """Every unit's score is, to first order, what the estimate loses when all is fitted again without it."""
+    frame = school(1_000, effect=0.4)
+    frame["s"] = 1 + np.arange(1_000) % 3
+    frame["y"] += frame["x"] ** 2  # so that the means alone do not make the weights' part vanish
+
+    def fit(units):
+        return att(weight(units, "treated", covariates=["x", "z", "b"], **LEFT_OUT[name]), "y", vcov="m_estimation")
+
+    whole, some = fit(frame), np.arange(0, 1_000, 25)
+    lost = np.array([whole.estimate[0] - fit(frame.drop(index=frame.index[i])).estimate[0] for i in some])
+    scores = whole.scores[some, 0]
+    assert np.abs(lost - scores).max() < 0.05 * np.abs(scores).max()
+    assert (lost @ scores) / (scores @ scores) == pytest.approx(1, abs=0.02)
+
+
 def coverage(seeds, options, *, vcov="m_estimation", n=400):
     """(bias in standard errors, mean standard error over the spread, coverage) of a known effect of 0.4 + 0.3 x."""
     hits, estimates, errors, truths = 0, [], [], []

@@ -12,7 +12,9 @@ def powers(x: np.ndarray, names: list[str], origins: list[str], moments: int):
     """The matrix with powers up to `moments` of every standardised column that has more values than that."""
     columns, more, sources = [x], list(names), list(origins)
     for j, name in enumerate(names):
-        values = min(len(np.unique(x[:, j])), moments + 1)
+        values = len(np.unique(x[:1_000, j]))
+        if values <= moments:
+            values = len(np.unique(x[:, j]))
         z = (x[:, j] - x[:, j].mean()) / (x[:, j].std() or 1.0)
         for power in range(2, min(moments, values - 1) + 1):
             columns.append((z**power)[:, None])
@@ -28,7 +30,7 @@ def entropy(columns: Columns, treated: np.ndarray, sampling: np.ndarray, target:
     The weighted sums equal the target's, so b0 carries the scale.
     """
     if target == "treated":
-        fit, eta = _solve(columns, tilt, treated, ~treated, sampling, names, origins, "treated")
+        fit, eta = _solve(columns, tilt, treated, ~treated, sampling, names, origins, "the treated")
         w = sampling * np.where(treated, 1.0, np.exp(np.where(treated, 0.0, eta)))
         first = sampling * tilt(eta, treated.astype(float))[1]
         return Weighted(weights=w, influence=columns.influence(fit, first),
@@ -51,7 +53,7 @@ def cbps(columns: Columns, treated: np.ndarray, sampling: np.ndarray, target: st
     """
     if target == "treated":  # the same equations as entropy balancing: the weights are odds
         return entropy(columns, treated, sampling, target, names, origins)
-    fit, eta = _solve(columns, both_to_all, treated, None, sampling, names, origins, "other arm")
+    fit, eta = _solve(columns, both_to_all, treated, None, sampling, names, origins, "the other arm")
     sign = np.where(treated, 1.0, -1.0)
     own = sampling * np.exp(-sign * eta)
     influence = columns.influence(fit, sampling * both_to_all(eta, treated.astype(float))[1])
@@ -69,7 +71,7 @@ def _solve(columns, loss, own, moved, sampling, names, origins, goal: str) -> tu
     if not fit.converged:
         far = np.argsort(-np.abs(np.nan_to_num(fit.step[1:], nan=1.0)), kind="stable")[:3]
         raise DesignError(
-            f"weights that give an arm the means of the {goal} on all covariates at once", "none, only nearly so",
+            f"weights that give an arm the means of {goal} on all covariates at once", "none, only nearly so",
             "leave out the units nobody can be compared with (discard=), or balance fewer moments",
             column=origins[int(far[0])], keys=[names[int(j)] for j in far],
         )  # fmt: skip
@@ -85,7 +87,7 @@ def _refuse_outside(columns, loss, moved, sampling, names, origins, goal) -> Non
         low, high = float(column[moved].min()), float(column[moved].max())
         if not low < mean < high:
             raise DesignError(
-                f"units on both sides of the mean of the {goal}",
+                f"units on both sides of the mean of {goal}",
                 f"a mean of {name} of {mean:.4g} where the units to be weighted go from {low:.4g} to {high:.4g}",
                 "leave out the units nobody can be compared with (discard=), or that covariate and say so",
                 column=origins[j],
