@@ -61,7 +61,6 @@ class Fit:
     information: np.ndarray
     step: np.ndarray
     converged: bool
-    value: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +134,6 @@ class Columns:
         return self._newton(loss, own, weight, start, 1e-8)
 
     def _newton(self, loss: Loss, own, weight, start: np.ndarray, close: float) -> Fit:
-        """A step shorter than `close` is the last: Newton's error after it is of the order of its square."""
         def evaluate(beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
             value, gradient, hessian = 0.0, np.zeros(len(beta)), np.zeros((len(beta), len(beta)))
             for rows in blocks(len(own)):
@@ -148,29 +146,7 @@ class Columns:
                 hessian += (part * second) @ part.T
             return value, gradient, hessian
 
-        beta, step = start.copy(), np.full(len(start), np.nan)
-        with np.errstate(over="ignore", invalid="ignore"):
-            value, gradient, hessian = evaluate(beta)
-            for _ in range(60):
-                try:
-                    step = -np.linalg.solve(hessian, gradient)
-                except np.linalg.LinAlgError:
-                    break
-                if not np.isfinite(step).all():
-                    break
-                if np.abs(step).max() < close:
-                    return Fit(beta=beta + step, information=hessian, step=step, converged=True, value=value)
-                length, slope = 1.0, float(gradient @ step)
-                while True:
-                    trial = evaluate(beta + length * step)
-                    if trial[0] <= value + 1e-4 * length * slope + 1e-12 * abs(value):
-                        break
-                    length /= 2
-                    if length < 1e-10:
-                        return Fit(beta=beta, information=hessian, step=step, converged=False, value=value)
-                beta = beta + length * step
-                value, gradient, hessian = trial
-        return Fit(beta=beta, information=hessian, step=step, converged=False, value=value)
+        return newton(evaluate, start, close)
 
     def influence(self, fit: Fit, first: np.ndarray) -> np.ndarray:
         """(n, 1 + k) rows whose sum is estimate minus truth to first order; first : (n,) derivative of the loss."""
@@ -184,6 +160,35 @@ class Columns:
             part = self.rows(rows) * by[rows]
             out[:, rows] = part if matrix is None else matrix.T @ part
         return out.T
+
+
+def newton(
+    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]], start: np.ndarray, close: float
+) -> Fit:  # fmt: skip
+    """Newton's method with halving on a convex function given as (value, gradient, Hessian).
+
+    A step shorter than `close` is the last: the error after it is of the order of its square.
+    """
+    beta, step = start.copy(), np.full(len(start), np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, gradient, hessian = evaluate(beta)
+        for _ in range(60):
+            try:
+                step = -np.linalg.solve(hessian, gradient)
+            except np.linalg.LinAlgError:
+                break
+            if not np.isfinite(step).all():
+                break
+            if np.abs(step).max() < close:
+                return Fit(beta=beta + step, information=hessian, step=step, converged=True)
+            length, slope = 1.0, float(gradient @ step)
+            trial = evaluate(beta + step)
+            while not trial[0] <= value + 1e-4 * length * slope + 1e-12 * abs(value) and length > 1e-10:
+                length /= 2
+                trial = evaluate(beta + length * step)
+            beta = beta + length * step
+            value, gradient, hessian = trial
+    return Fit(beta=beta, information=hessian, step=step, converged=False)
 
 
 def blocks(n: int) -> Iterator[slice]:
