@@ -71,8 +71,7 @@ def att(
     if dropped:
         whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
         notes.append(f"{dropped:,} of {whole:,} {what} were left out because {name} is missing.")
-        estimand = (f"ATT on the matched treated ({n_treated:,} of {int(t.sum()):,})" if len(design.pairs)
-                    else f"{estimand}, on those whose {name} is known")  # fmt: skip
+        estimand = f"ATT on the matched treated ({n_treated:,} of {int(t.sum()):,})"
     return Effects(
         estimand=estimand, unit=unit or ("share" if binary else f"units of {name}"), labels=labels,
         estimate=beta[:2] @ combine, scores=scores[:, :2] @ combine, n_treated=np.full(len(labels), n_treated),
