@@ -11,6 +11,7 @@ import pandas as pd
 from attribution.design.balance import balance
 from attribution.design.match import match
 from attribution.design.propensity import propensity
+from attribution.design.weight import weight
 from attribution.estimate.att import att
 
 
@@ -48,6 +49,9 @@ def main(n: int) -> None:
     seconds["match with replacement"], _ = best(lambda: match(frame, "treated", covariates=names, replace=True))
     seconds["balance table"], _ = best(lambda: balance(design))
     seconds["att, pair clustered"], _ = best(lambda: att(design, "y"))
+    seconds["weight, entropy"], design = best(lambda: weight(frame, "treated", covariates=names, method="entropy"))
+    seconds["weight, ipw"], design = best(lambda: weight(frame, "treated", covariates=names))
+    seconds["att, M-estimation"], _ = best(lambda: att(design, "y", vcov="m_estimation"))
     table = pd.DataFrame({"seconds": seconds})
     table["times the floor"] = table["seconds"] / floor
     sys.stdout.write(f"{n:,} rows; floor (argsort) {floor:.4f} s\n{table.round(3).to_string()}\n")

@@ -101,3 +101,97 @@ def test_separation_by_a_combination_is_refused():
     frame["treated"] = (frame["x"] + frame["z"] > 0).astype(int)
     with pytest.raises(DesignError, match="does not converge"):
         propensity(frame, "treated", ["x", "z"])
+
+
+def test_probit_is_statsmodels():
+    from statsmodels.discrete.discrete_model import Probit
+
+    frame = data("lalonde")
+    fit = propensity(frame, "treat", ["age", "educ", "re74"], link="probit")
+    exog = np.column_stack([np.ones(len(frame)), frame[["age", "educ", "re74"]]])
+    peer = Probit(frame["treat"], exog).fit(disp=0, method="newton", tol=1e-12)
+    np.testing.assert_allclose(fit.coefficients, peer.params, rtol=1e-6)
+    np.testing.assert_allclose(fit.std_error, peer.bse, rtol=1e-6)
+    np.testing.assert_allclose(fit.probability, peer.predict(exog), atol=1e-9)
+    assert fit.log_likelihood == pytest.approx(peer.llf)
+    np.testing.assert_allclose(1 / (1 + np.exp(-fit.logit)), fit.probability)
+
+
+def test_with_a_key_the_order_of_rows_does_not_matter():
+    frame = school(300)
+    shuffled = frame.sample(frac=1, random_state=3)
+    one, two = (propensity(f, "treated", ["x", "z", "b"], key="key") for f in (frame, shuffled))
+    assert one.coefficients.equals(two.coefficients)
+    back = pd.Series(two.probability, shuffled["key"]).loc[frame["key"]].to_numpy()
+    assert (back == one.probability).all()
+
+
+def test_equal_covariates_get_equal_scores():
+    """Also in the last, odd block of rows."""
+    frame = school(8_193).drop(columns="key").assign(c=lambda f: f["z"] ** 2)
+    frame.loc[8_192, ["x", "z", "b", "c"]] = frame.loc[0, ["x", "z", "b", "c"]]
+    score = propensity(frame, "treated", ["x", "z", "b", "c"])
+    assert score.logit[0] == score.logit[8_192] and score.probability[0] == score.probability[8_192]
+
+
+def fold_case(folds=5, **options):
+    from sklearn.linear_model import LogisticRegression
+
+    frame = school(300)
+    frame["level"] = np.where(np.arange(300) == 7, "rare", "common")  # unseen in four of the five training samples
+    model = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000)
+    return frame, propensity(frame, "treated", ["x", "z", "level"], model=model, folds=folds, key="key", **options)
+
+
+def test_cross_fitting_predicts_from_the_other_folds():
+    from sklearn.linear_model import LogisticRegression
+
+    from attribution.design.propensity import fold_of
+
+    frame, score = fold_case()
+    t = frame["treated"].to_numpy() == 1
+    fold = fold_of(frame["key"].to_numpy(), t, 5, 0)
+    for arm in (t, ~t):
+        sizes = np.bincount(fold[arm])
+        assert sizes.max() - sizes.min() <= 1  # dealt evenly within each arm
+    x = np.column_stack([frame[["x", "z"]], frame["level"] == "common", frame["level"] == "rare"])
+    out = fold == 2
+    peer = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000).fit(x[~out], t[~out])
+    np.testing.assert_allclose(score.probability[out], peer.predict_proba(x[out])[:, 1], atol=1e-5)
+    assert score.spec == {"covariates": ("x", "z", "level"), "model": "LogisticRegression", "folds": 5, "seed": 0}
+    assert "out of 5 folds (AUC" in score.summary() and score.tidy().empty
+
+
+def test_cross_fitting_is_the_same_in_any_order_and_changes_with_the_seed():
+    from sklearn.ensemble import RandomForestClassifier
+
+    frame = school(200)
+    shuffled = frame.sample(frac=1, random_state=1)
+
+    def fit(f, seed=0):
+        model = RandomForestClassifier(n_estimators=10, min_samples_leaf=20)
+        return pd.Series(propensity(f, "treated", ["x", "z"], model=model, key="key", seed=seed).probability, f["key"])
+
+    assert fit(frame).equals(fit(shuffled).loc[frame["key"]])
+    assert not np.allclose(fit(frame), fit(frame, seed=1))
+
+
+def test_a_classifier_that_is_certain_is_refused_and_counted():
+    from sklearn.tree import DecisionTreeClassifier
+
+    with pytest.raises(DesignError, match=r"certain of some units \[\d+\] \(for example u\d+.*Calibrated"):
+        propensity(school(200), "treated", ["x", "z"], model=DecisionTreeClassifier(), key="key")
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"model": object()}, "predict_proba"), ({"link": "cauchit"}, "logit"), ({"key": "cell"}, "one row a key"),
+])  # fmt: skip
+def test_bad_options(options, says):
+    with pytest.raises(DesignError, match=says):
+        propensity(school(200), "treated", ["x"], **options)
+
+
+@pytest.mark.parametrize("folds", [1, 250])
+def test_bad_folds(folds):
+    with pytest.raises(DesignError, match=f"{folds} folds"):
+        fold_case(folds=folds)

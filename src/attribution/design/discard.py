@@ -36,10 +36,13 @@ def crump_alpha(probability: np.ndarray) -> float:
     Kept are the units with a <= p <= 1 - a. 0 when the variance of nobody's comparison stands out.
     Checked : reference/match trim_lalonde, trim_nsw_psid.
     """
-    cost = np.sort(1 / (np.asarray(probability, float) * (1 - np.asarray(probability, float))))
+    p = np.asarray(probability, float)
+    with np.errstate(divide="ignore"):
+        cost = np.sort(1 / (p * (1 - p)))
     mean = np.cumsum(cost) / np.arange(1, len(cost) + 1)
-    if cost[-1] <= 2 * mean[-1]:
+    worth = (cost <= 2 * mean) & np.isfinite(cost)  # a probability that rounds to 0 or 1 costs without end
+    if worth[-1]:
         return 0.0
-    k = int(np.flatnonzero(cost <= 2 * mean)[-1])  # the largest set whose costliest unit is worth keeping
+    k = int(np.flatnonzero(worth)[-1])  # the largest set whose costliest unit is worth keeping
     bound = 2 * mean[k]
     return float(0.5 - np.sqrt(0.25 - 1 / bound))

@@ -1,26 +1,41 @@
-"""Probability of treatment given covariates: an unpenalised logit, solved to full convergence."""
+"""Probability of treatment given covariates: an unpenalised logit or probit, or any classifier, cross-fitted."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
 from ..results import Result
+from .newton import Columns, Fit, logit, probit
+from .table import (
+    encode,
+    key_order,
+    read_treatment,
+    refuse_missing,
+    require_columns,
+    to_pandas,
+)  # fmt: skip
 
+__all__ = [
+    "Propensity", "encode", "fit_logit", "propensity", "read_treatment", "refuse_missing", "require_columns",
+    "to_pandas",
+]  # fmt: skip
+
+Link = Literal["logit", "probit"]
 _COLLINEAR = 1e-9  # share of a column's variance the columns before it leave unexplained
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Propensity(Result):
-    """P(treated | covariates) by logit. Coefficients are per unit of the covariate, base levels of categories left out.
+    """P(treated | covariates). Coefficients are per unit of the covariate, base levels of categories left out.
 
-    coefficients, std_error : Series, `intercept` first. probability, logit : (n,) in the order of the rows given.
+    coefficients, std_error : Series, `intercept` first; empty for a classifier. probability, logit (log-odds) : (n,) in
+    the order of the rows given. spec : model ("logit", "probit" or the classifier's name), covariates, folds, seed.
     """
 
     coefficients: pd.Series
@@ -45,179 +60,156 @@ class Propensity(Result):
 
     def summary(self) -> str:
         n, k = len(self.treated), int(self.treated.sum())
-        return f"logit of treatment, {k:,} of {n:,} treated\n{self.tidy().to_string(index=False, float_format='%.4g')}"
+        folds = self.spec.get("folds")
+        how = f", out of {folds} folds (AUC {self.auc:.3f})" if folds else ""
+        first = f"{self.spec.get('model', 'logit')} of treatment, {k:,} of {n:,} treated{how}"
+        return first if folds else f"{first}\n{self.tidy().to_string(index=False, float_format='%.4g')}"
 
 
-def to_pandas(frame: Any) -> pd.DataFrame:
-    """The caller's table (pandas, Polars, Arrow, a DuckDB relation) as a pandas frame; never changed."""
-    if isinstance(frame, pd.DataFrame):
-        return frame
-    for method in ("to_pandas", "df"):
-        if hasattr(frame, method):
-            return getattr(frame, method)()
-    raise DesignError("a table of units", f"a {type(frame).__name__}", "give a pandas, Polars or Arrow table")
+def propensity(
+    units: Any, treatment: str, covariates: Sequence[str], *, model: Any = None, link: Link = "logit", folds: int = 5,
+    seed: int = 0, key: str | None = None,
+) -> Propensity:  # fmt: skip
+    """P(treated | covariates): by maximum likelihood without penalty, or by a classifier on units it has not seen.
 
-
-def read_treatment(units: pd.DataFrame, treatment: str) -> np.ndarray:
-    """(n,) bool of a 0/1 column in which both arms are present."""
-    require_columns(units, [treatment])
-    values = pd.to_numeric(units[treatment], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    wrong = ~np.isin(values, (0.0, 1.0))
-    if wrong.any():
-        raise DesignError(
-            "treatment to be 0 or 1 for every unit", "other values or none", "code treated as 1, comparison as 0",
-            column=treatment, count=int(wrong.sum()), keys=units.index[wrong].tolist(),
-        )  # fmt: skip
-    treated = values == 1
-    n_treated, n_comparison = int(treated.sum()), int((~treated).sum())
-    if n_treated < 2 or n_comparison < 2:
-        raise DesignError(
-            "at least two treated and two comparison units", f"{n_treated} treated and {n_comparison} comparison",
-            "widen the cohort, or report the group as not estimable", column=treatment,
-        )  # fmt: skip
-    return treated
-
-
-def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in units.columns]
-    if missing:
-        raise DesignError(
-            f"columns {', '.join(map(str, names))}", "no such column", "check the spelling or build the column",
-            count=len(missing), keys=missing,
-        )  # fmt: skip
-
-
-def refuse_missing(units: pd.DataFrame, names: Sequence[str], labels: Any = None) -> None:
-    """Missing values are never imputed or dropped on the quiet: say how many, and whose."""
-    for name in names:
-        hole = units[name].isna().to_numpy()
-        if hole.any():
-            keys = np.asarray(units.index if labels is None else labels)[hole]
-            raise DesignError(
-                "no missing value in a column the design uses", "missing values",
-                "impute it and add a missing-indicator as a covariate, or leave these units out and say so",
-                column=str(name), count=int(hole.sum()), keys=keys[:5].tolist(),
-            )  # fmt: skip
-
-
-def encode(
-    units: pd.DataFrame, covariates: Sequence[str], *, drop_base: bool
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """Covariates as an (n, k) float matrix, with the name of each column and the covariate it comes from.
-
-    Text and categories become one 0/1 column a level, `name_level`, in sorted order (a categorical keeps its own
-    order); `drop_base` leaves the first level out.
-    """
-    columns, names, origins = [], [], []
-    for name in covariates:
-        series = units[name]
-        dtype = series.dtype
-        if (
-            isinstance(dtype, pd.CategoricalDtype)
-            or pd.api.types.is_object_dtype(dtype)
-            or pd.api.types.is_string_dtype(dtype)
-        ):
-            if isinstance(dtype, pd.CategoricalDtype):  # the category's own order, observed levels only
-                tidy = series.cat.remove_unused_categories().cat
-                codes, levels = tidy.codes.to_numpy(), list(tidy.categories)
-            else:
-                found, names_found = pd.factorize(series, sort=True)
-                codes, levels = found, list(names_found)
-            for code, level in enumerate(levels):
-                if code == 0 and drop_base and len(levels) > 1:
-                    continue
-                columns.append((codes == code).astype(float))
-                names.append(f"{name}_{level}")
-                origins.append(name)
-        elif pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-            columns.append(series.to_numpy(dtype=float))
-            names.append(str(name))
-            origins.append(name)
-        else:
-            raise DesignError("numeric or categorical covariates", f"a column of type {dtype}",
-                              "turn dates into numbers with a meaning (months since application)",
-                              column=str(name))  # fmt: skip
-    matrix = np.column_stack(columns) if columns else np.empty((len(units), 0))
-    infinite = ~np.isfinite(matrix).all(axis=0)
-    if infinite.any():
-        raise DesignError("finite covariates", "infinite or missing values", "correct them at the source",
-                          column=names[int(np.flatnonzero(infinite)[0])])  # fmt: skip
-    return matrix, names, origins
-
-
-def propensity(units: Any, treatment: str, covariates: Sequence[str]) -> Propensity:
-    """Fit P(treated | covariates) by maximum likelihood, no penalty.
-
-    Estimator : logit by Newton's method (statsmodels) on standardised columns, mapped back to the units of the
-        covariates. Converged means the last step was below 1e-10 standard deviations.
+    Estimator : logit (or probit) by Newton's method on standardised columns, mapped back to the units of the
+        covariates. Converged means the last step was below 1e-8 standard deviations. With `model`, a copy of the
+        classifier is fitted for every fold on the others (cross-fitting: Chernozhukov et al. 2018), on covariates with
+        one 0/1 column a level; within each arm the units, sorted by a hash of seed and `key` (or row number), are dealt
+        to the folds in turn. Random states the classifier leaves open are set to `seed`.
     Edge cases : a constant, collinear or separating covariate is refused by name; missing values are refused with count
-        and examples. Probabilities are never clipped.
-    Checked : reference/match/ps_logit_lalonde, ps_logit_nsw_psid (R's glm).
+        and examples. Probabilities are never clipped: exact 0 or 1 from a classifier are counted and refused.
+    Checked : reference/match/ps_logit_lalonde, ps_logit_nsw_psid (R's glm); statsmodels' Probit.
 
     Parameters
     ----------
     units : table of n rows. treatment : its 0/1 column. covariates : numeric, boolean, text or categorical columns.
+    model : None, or an unfitted scikit-learn classifier with predict_proba. link : of the model None.
+    folds : >= 2, at most the smaller arm. key : column of unique values; with it the order of rows never matters.
     """
     units = to_pandas(units)
     treated = read_treatment(units, treatment)
-    require_columns(units, covariates)
-    refuse_missing(units, covariates)
-    x, names, origins = encode(units, covariates, drop_base=True)
-    return fit_logit(x, treated, names, origins)
+    columns = [*covariates, *([key] if key else [])]
+    require_columns(units, columns)
+    refuse_missing(units, columns, units[key].to_numpy() if key else None)
+    if model is None and link not in ("logit", "probit"):
+        raise DesignError('link "logit" or "probit"', f"{link!r}", "choose one of these")
+    order = key_order(units, key)
+    rows = units if order is None else units.iloc[order]
+    t = treated if order is None else treated[order]
+    x, names, origins = encode(rows, covariates, drop_base=model is None)
+    if model is None:
+        score = fit_logit(x, t, names, origins, link=link)
+    else:
+        keys = np.arange(len(rows)) if key is None else rows[key].to_numpy()
+        score = _cross_fitted(model, x, t, names, keys, covariates, folds, seed)
+    return score if order is None else _reordered(score, order)
 
 
-def fit_logit(x: np.ndarray, treated: np.ndarray, names: list[str], origins: list[str]) -> Propensity:
-    """The logit of `propensity` on a ready matrix."""
+def fit_logit(
+    x: np.ndarray, treated: np.ndarray, names: list[str], origins: list[str], *, link: Link = "logit",
+    sampling: np.ndarray | None = None,
+) -> Propensity:  # fmt: skip
+    """The logit (or probit) of `propensity` on a ready matrix."""
+    columns = columns_of(x, names, origins)
+    return score_of(columns, fit_link(columns, treated, names, origins, link, sampling), treated, names, origins, link)
+
+
+def columns_of(x: np.ndarray, names: list[str], origins: list[str]) -> Columns:
+    """The matrix ready for Newton's method; constant and collinear columns are refused by name."""
     if not names:
         raise DesignError("at least one covariate", "none", "name the covariates that decide who is treated")
-    centre, scale = x.mean(axis=0), x.std(axis=0)
-    flat = scale <= 1e-12 * np.maximum(1.0, np.abs(centre))
+    columns = Columns.of(x)
+    flat = columns.scale <= 1e-12 * np.maximum(1.0, np.abs(columns.centre))
     if flat.any():
         raise DesignError("covariates that vary", "a constant covariate", "leave it out of the design",
                           column=origins[int(np.flatnonzero(flat)[0])])  # fmt: skip
-    z = (x - centre) / scale
-    _refuse_collinear(z, names, origins)
-    exog = np.column_stack([np.ones(len(z)), z])
-    beta, cov, converged, step = _newton(exog, treated.astype(float))
-    if not converged:
-        _refuse_separation(x, treated, names, origins, step)
-    # einsum adds each row alone, unlike BLAS: units with equal covariates get equal scores, whatever their neighbours
-    eta = np.einsum("ij,j->i", exog, beta)
-    back = np.zeros((len(beta), len(beta)))
-    back[0, 0], back[0, 1:] = 1.0, -centre / scale
-    back[np.arange(1, len(beta)), np.arange(1, len(beta))] = 1 / scale
+    _refuse_collinear(columns.correlation, names, origins)
+    return columns
+
+
+def fit_link(columns: Columns, treated, names, origins, link: Link = "logit", sampling=None) -> Fit:
+    """Maximum likelihood; separation is refused by name."""
+    # at zero the information is largest: Newton does not overshoot, also when few are treated
+    fit = columns.minimise(logit if link == "logit" else probit, treated, sampling, np.zeros(len(names) + 1))
+    if not fit.converged:
+        _refuse_separation(columns.x, treated, names, origins, fit.step)
+    return fit
+
+
+def score_of(columns: Columns, fit: Fit, treated, names, origins, link: Link = "logit") -> Propensity:
+    """Coefficients in the units of the covariates, and every unit's score."""
+    eta = columns.index(fit.beta)
+    back = np.diag(np.r_[1.0, 1 / columns.scale])
+    back[0, 1:] = -columns.centre / columns.scale
     index = ["intercept", *names]
-    log_likelihood = -float(np.logaddexp(0.0, np.where(treated, -eta, eta)).sum())
+    if link == "logit":
+        probability, log_odds = 1 / (1 + np.exp(-eta)), eta
+        log_likelihood = -float(np.logaddexp(0.0, np.where(treated, -eta, eta)).sum())
+    else:
+        from scipy.special import log_ndtr, ndtr
+
+        probability, log_odds = ndtr(eta), log_ndtr(eta) - log_ndtr(-eta)
+        log_likelihood = float(log_ndtr(np.where(treated, eta, -eta)).sum())
+    cov = back @ np.linalg.inv(fit.information) @ back.T
     return Propensity(
-        coefficients=pd.Series(back @ beta, index), std_error=pd.Series(np.sqrt(np.diag(back @ cov @ back.T)), index),
-        probability=1 / (1 + np.exp(-eta)), logit=eta, treated=treated, converged=bool(converged),
-        log_likelihood=log_likelihood, spec={"covariates": tuple(dict.fromkeys(origins)), "model": "logit"},
+        coefficients=pd.Series(back @ fit.beta, index), std_error=pd.Series(np.sqrt(np.diag(cov)), index),
+        probability=probability, logit=log_odds, treated=treated, converged=fit.converged,
+        log_likelihood=log_likelihood, spec={"covariates": tuple(dict.fromkeys(origins)), "model": link},
     )  # fmt: skip
 
 
-def _newton(exog: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
-    from statsmodels.discrete.discrete_model import Logit
+def _cross_fitted(model, x, treated, names, keys, covariates, folds, seed) -> Propensity:
+    from sklearn.base import clone
 
-    start = np.zeros(
-        exog.shape[1]
-    )  # at zero the information is largest: Newton does not overshoot, also when few are treated
-    model = Logit(y, exog, check_rank=False)
-    model.raise_on_perfect_prediction = False
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore")  # convergence is judged below, on the step itself
-        try:
-            fit = model.fit(start, method="newton", maxiter=40, tol=1e-10, disp=0, skip_hessian=True)
-            beta = np.asarray(fit.params)
-            information = -model.hessian(beta)
-            step = np.linalg.solve(information, model.score(beta))
-            cov = np.linalg.inv(information)
-        except np.linalg.LinAlgError:
-            return start, np.full((len(start), len(start)), np.nan), False, np.full(len(start), np.nan)
-    return beta, cov, bool(np.abs(step).max() < 1e-8), step
+    smaller = int(min(treated.sum(), (~treated).sum()))
+    if not hasattr(model, "fit") or not hasattr(model, "predict_proba"):
+        raise DesignError("a classifier with fit and predict_proba", f"a {type(model).__name__}",
+                          "give a scikit-learn classifier, or None for the logit")  # fmt: skip
+    if not 2 <= folds <= smaller:
+        raise DesignError("2 or more folds, no more than the smaller arm", f"{folds} folds, {smaller} units",
+                          "choose fewer folds, or the logit (model=None)")  # fmt: skip
+    fold, p = fold_of(keys, treated, folds, seed), np.empty(len(treated))
+    for one in range(folds):
+        fresh, out = clone(model), fold == one
+        loose = {name: seed for name, value in fresh.get_params().items()
+                 if name.rsplit("__", 1)[-1] == "random_state" and value is None}  # fmt: skip
+        fresh.set_params(**loose)
+        fresh.fit(x[~out], treated[~out].astype(int))
+        p[out] = fresh.predict_proba(x[out])[:, list(fresh.classes_).index(1)]
+    certain = ~((p > 0) & (p < 1))
+    if certain.any():
+        raise DesignError(
+            "probabilities strictly between 0 and 1", f"a {type(model).__name__} that is certain of some units",
+            "larger leaves, or a calibrated classifier (CalibratedClassifierCV); or leave these units out",
+            count=int(certain.sum()), keys=keys[certain][:5].tolist(),
+        )  # fmt: skip
+    empty = pd.Series(dtype=float)
+    return Propensity(
+        coefficients=empty, std_error=empty, probability=p, logit=np.log(p) - np.log1p(-p), treated=treated,
+        converged=True, log_likelihood=float(np.log(np.where(treated, p, 1 - p)).sum()),
+        spec={"covariates": tuple(covariates), "model": type(model).__name__, "folds": folds, "seed": seed},
+    )  # fmt: skip
 
 
-def _refuse_collinear(z: np.ndarray, names: list[str], origins: list[str]) -> None:
-    gram = z.T @ z / len(z)
+def fold_of(keys: np.ndarray, treated: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) fold numbers: within each arm, units sorted by a hash of seed and key are dealt in turn."""
+    mixed = pd.util.hash_array(np.array([f"{seed}|{key}" for key in keys], dtype=object), categorize=False)
+    fold = np.empty(len(keys), int)
+    for arm in (False, True):
+        mine = np.flatnonzero(treated == arm)
+        fold[mine[np.argsort(mixed[mine], kind="stable")]] = np.arange(len(mine)) % folds
+    return fold
+
+
+def _reordered(score: Propensity, order: np.ndarray) -> Propensity:
+    back = np.empty(len(order), int)
+    back[order] = np.arange(len(order))
+    return replace(score, probability=score.probability[back], logit=score.logit[back], treated=score.treated[back])
+
+
+def _refuse_collinear(gram: np.ndarray, names: list[str], origins: list[str]) -> None:
+    """gram : (k, k) correlations."""
     if np.linalg.eigvalsh(gram)[0] > 1e-7:
         return
     for j in range(1, len(gram)):

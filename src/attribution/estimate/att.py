@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ import pandas as pd
 from ..design.propensity import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
+from .m_estimation import m_estimation
 
-Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3"]
+Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation"]
 
 
 def att(
@@ -43,8 +44,8 @@ def att(
     -------
     Effects with one term (named like the outcome), or three with `parts`.
     """
-    if vcov not in ("cluster", "HC0", "HC1", "HC2", "HC3"):
-        raise EstimationError("vcov cluster, HC0, HC1, HC2 or HC3", f"{vcov!r}", "choose one of these")
+    if vcov not in get_args(Vcov):
+        raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
     name, y = _outcome(design, outcome, data)
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
@@ -55,7 +56,10 @@ def att(
                               f"{n_treated} treated, {n_comparison} comparison",
                               "check the outcome's horizon and censoring", column=name, count=dropped)  # fmt: skip
     regressors = _regressors(design, adjust, used, t, weights)
-    scores, beta = _fit(regressors, y[used], weights[used], design.strata[used], vcov)
+    if vcov == "m_estimation":
+        scores, beta = m_estimation(regressors, y[used], weights[used], used, design.weight_model, design.strata)
+    else:
+        scores, beta = _fit(regressors, y[used], weights[used], design.strata[used], vcov)
     # with covariates centred at the treated, intercept = counterfactual mean and slope of treatment = ATT
     combine = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]) if parts else np.array([[0.0], [1.0]])
     known = y[used]
@@ -139,7 +143,8 @@ def _regressors(design, adjust, used, t, weights) -> np.ndarray:
         require_columns(design.units, adjust)
         refuse_missing(design.units[used], adjust)
         x, names, origins = encode(design.units[used], adjust, drop_base=True)
-        x = x - np.average(x, axis=0, weights=weights[used] * arm)
+        speak = {"treated": weights[used] * arm, "all": one, "overlap": weights[used]}[design.target]
+        x = x - np.average(x, axis=0, weights=speak)  # the covariate means of those the effect is about
         for j, name in enumerate(names):
             columns += [x[:, j], x[:, j] * arm]
             trial = np.column_stack(columns)
