@@ -16,8 +16,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import processes
 
 COVARIATES = {"none": [], "discrete": ["level", "region"], "continuous": ["score", "age"]}
 CHUNK = 1_000_000
@@ -150,26 +152,13 @@ MODULES = {"diff-diff": "diff_diff", "csdid": "csdid", "differences": "differenc
 def measure(what: str, python: str, path: Path, periods: int, covariates: str) -> dict[str, float] | None:
     """One process, from start to exit: CPU and wall seconds, peak GB, and its answer; None where it fails."""
     command = [python if what in MODULES else sys.executable, __file__, "--one", what, str(path), str(periods)]
-    command.append(covariates)
-    started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
-        out, err = process.stdout.read(), process.stderr.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        print(f"{what} {covariates} failed: {err.strip().splitlines()[-1:] or process.returncode}")
+    got = processes.measure([*command, covariates])
+    if isinstance(got, str):
+        print(f"{what} {covariates} failed: {got}")
         return None
-    att, se = json.loads(out.splitlines()[-1])
-    return {"cpu": used.ru_utime + used.ru_stime, "wall": time.perf_counter() - started, "gb": used.ru_maxrss / 2**20,
-            "att": att, "se": se}  # fmt: skip
-
-
-def installed(python: str) -> list[str]:
-    """Peers that this Python can import."""
-    code = f"import importlib.util as u; print(*[n for n, m in {MODULES!r}.items() if u.find_spec(m)], sep=',')"
-    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    return [name for name in found.split(",") if name]
+    spent, answer = got
+    att, se = json.loads(answer)
+    return spent | {"att": att, "se": se}
 
 
 def main() -> None:
@@ -191,7 +180,8 @@ def main() -> None:
     if given.write:
         write(Path(given.write), given.units, given.periods, given.files)
         return
-    here = [name for name in given.only if name in ("floor", "ours") or name in installed(given.python)]
+    ready = ["floor", "ours", *processes.importable(given.python, MODULES)]
+    here = [name for name in given.only if name in ready]
     print(f"{given.units:,} units x {given.periods} periods, {os.cpu_count()} cores, minimum of {given.repeat}; peers: "
           f"{', '.join(name for name in here if name in MODULES) or 'none installed'}")  # fmt: skip
     print(f"{'file':5} {'covariates':11} {'':12} {'cpu s':>7} {'wall s':>7} {'GB':>5} {'x ours cpu':>10} {'wall':>6} "
