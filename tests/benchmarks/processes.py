@@ -8,7 +8,7 @@ import time
 
 
 def measure(command: list[str]) -> tuple[dict[str, float], str] | str:
-    """CPU and wall seconds and peak GB of a process, and the last line it printed; only that of its errors if it fails."""
+    """CPU and wall seconds and peak GB of a process, and the last line it printed; of its errors alone if it fails."""
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
