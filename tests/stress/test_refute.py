@@ -7,7 +7,8 @@ import pytest
 from matching_reference import LALONDE, data, school
 
 from attribution.errors import DesignError
-from attribution.stress.refute import adjustment_set, placebo_treatment, random_common_cause
+from attribution.stress.graph import adjustment_set
+from attribution.stress.refute import placebo_treatment, random_common_cause
 
 GRAPH = """digraph { t -> y; t -> m; m -> y; y -> later; z -> t; c -> t; c -> y; history [columns="lag_*"];
 history -> t; history -> y; a -> meet; b -> meet; a -> t; b -> y; }"""
