@@ -318,6 +318,8 @@ def _claims(g: Any, seen: Sequence[str]) -> list[tuple[str, str, tuple[str, ...]
 def _holm(z: np.ndarray) -> np.ndarray:
     """Adjusted two-sided p-values of standard normal statistics (Holm 1979)."""
     from scipy.stats import norm
-    from statsmodels.stats.multitest import multipletests
 
-    return multipletests(2 * norm.sf(z), method="holm")[1] if len(z) else z
+    order = np.argsort(-z, kind="stable")
+    adjusted = np.empty(len(z))
+    adjusted[order] = np.maximum.accumulate(2 * norm.sf(z[order]) * np.arange(len(z), 0, -1))
+    return np.minimum(adjusted, 1.0)

@@ -63,7 +63,7 @@ def partial_correlations(
 def _correlate(left, i, right, j, codes, inflate) -> tuple[float, float] | None:
     x, y = left[2][:, i], right[2][:, j]
     xx, yy = float(x @ x), float(y @ y)
-    if xx < 1e-8 * float(np.square(left[1][:, i]).sum()) or yy < 1e-8 * float(np.square(right[1][:, j]).sum()):
+    if xx <= 1e-8 * float(np.square(left[1][:, i]).sum()) or yy <= 1e-8 * float(np.square(right[1][:, j]).sum()):
         return None  # fixed by what it is held against
     product = x * y
     mean = product.sum() / len(product)
