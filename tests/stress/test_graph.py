@@ -1,5 +1,7 @@
 """The causal graph against the design, and against the data."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import DesignError
+from attribution.read import config
 from attribution.stress.graph import adjustment_set, falsify_graph
 
+ROOT = Path(__file__).resolve().parents[2]
 GRAPH = """digraph { t -> y; t -> m; m -> y; y -> later; z -> t; c -> t; c -> y; history [columns="lag_*"];
 history -> t; history -> y; a -> meet; b -> meet; a -> t; b -> y; }"""
 
@@ -132,6 +136,15 @@ def test_agrees_with_dowhys_exhaustive_search(drawn):
         assert adjustment_set(dot, "t", "y", covariates=needed, instruments="allow").passed is True
         assert frozenset(needed) in sets
         assert not any(other < frozenset(needed) for other in sets)
+
+
+@pytest.mark.parametrize("name", ["demo", "nsw"])
+def test_the_graph_of_a_study_allows_its_plan(name):
+    study = config.parse(config.read_toml(ROOT / "data" / name / "study.toml"))
+    plan, graph = study.design, study.graph
+    check = adjustment_set(graph.dot, graph.treatment, graph.outcome, covariates=[*plan.covariates, *plan.exact])
+    assert check.passed is True
+    assert "Not in the graph" not in check.text
 
 
 def chain(n: int, seed: int, direct: float = 0.0) -> pd.DataFrame:

@@ -245,7 +245,8 @@ def falsify_graph(
     ----------
     units : one row a unit. graph : DOT text, as `adjustment_set`. columns : node -> names or patterns of columns
         ({"starts": ["treated"]}). person : column naming the person behind a row.
-    negligible : largest partial correlation that is let pass, 0 to 1. level : of all claims together.
+    negligible : largest partial correlation that is let pass, 0 to 1 (0.05 with the treatment is a difference of 0.1 SD
+        where half are treated, 0.25 SD where one in 25 is). level : of all claims together.
 
     Returns
     -------
