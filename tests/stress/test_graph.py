@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from attribution.errors import DesignError
 from attribution.read import config
-from attribution.stress.graph import adjustment_set, falsify_graph
+from attribution.stress.graph import _holm, adjustment_set, falsify_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = """digraph { t -> y; t -> m; m -> y; y -> later; z -> t; c -> t; c -> y; history [columns="lag_*"];
@@ -57,6 +58,13 @@ def test_two_colliders_in_a_row_are_found():
     assert adjustment_set(dot, "t", "y", covariates=["m2"]).passed is True
     with pytest.raises(DesignError, match="m2 is a collider"):
         adjustment_set(dot, "t", "y", covariates=["m1", "m2"])
+
+
+def test_a_collider_is_found_beside_a_covariate_that_reaches_the_outcome_only_through_a_hidden_cause():
+    dot = 'digraph { t -> y; u [observed="no"]; u -> c; c -> t; u -> y; a -> m; b -> m; a -> t; b -> y; }'
+    assert adjustment_set(dot, "t", "y", covariates=["c"]).passed is True
+    with pytest.raises(DesignError, match="m is a collider"):
+        adjustment_set(dot, "t", "y", covariates=["c", "m"])
 
 
 def test_an_instrument_may_be_allowed_and_strangers_are_mentioned():
@@ -178,11 +186,19 @@ def test_a_graph_without_claims_is_neither_refuted_nor_supported():
         assert "neither refuted nor supported" in check.text
 
 
-def test_claims_condition_on_recorded_nodes_only():
-    """The unrecorded cause stands between a and c; the recorded one that carries it to c separates them."""
-    dot = 'digraph { a -> u; u -> b; b -> c; u [observed="no"]; }'
-    table = falsify_graph(chain(300, 2), dot).table
+@pytest.mark.parametrize(
+    "dot",
+    ["a -> u; u -> b; b -> c;", "a -> b; b -> u; u -> c;", "c -> u; u -> b; b -> a;", "c -> b; b -> u; u -> a;"],
+)
+def test_claims_condition_on_recorded_nodes_only(dot):
+    """An unrecorded node stands between a and c, and a recorded one on either side of it separates them as well."""
+    table = falsify_graph(chain(300, 2), f'digraph {{ {dot} u [observed="no"]; }}').table
     assert table[["x", "y", "given"]].to_numpy().tolist() == [["a", "c", "b"]]
+
+
+def test_holms_correction_by_hand():
+    z = -norm.ppf(np.array([0.04, 0.01, 0.03]) / 2)
+    np.testing.assert_allclose(_holm(z), [0.06, 0.03, 0.06])
 
 
 def test_columns_patterns_missing_values_and_treatment_under_another_name():

@@ -37,6 +37,16 @@ def test_a_shared_curve_is_taken_out_and_its_standard_error_is_honest():
     assert 0.8 < np.std(z_scores) < 1.2
 
 
+def test_standard_error_counts_the_regressors():
+    """Twenty of 60 rows' worth of information go into z: without a correction the scores spread by 1.2."""
+    z_scores = []
+    for seed in range(400):
+        frame = pd.DataFrame(np.random.default_rng(seed).normal(size=(60, 3)), columns=["x", "y", "z"])
+        found = partial_correlations(frame, [(["x"], ["y"], ["z"])])
+        z_scores.append(found.loc[0, "correlation"] / found.loc[0, "std_error"])
+    assert 0.9 < np.std(z_scores) < 1.12
+
+
 def test_order_preserving_transformations_change_nothing():
     rng = np.random.default_rng(2)
     frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["x", "y", "z"])

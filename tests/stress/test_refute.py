@@ -46,7 +46,7 @@ def in_the_band(kind: str, n: int, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_monte_carlo_bands_of_the_reference(kind):
-    in_the_band(kind, n=400, seed=1)
+    in_the_band(kind, n=300, seed=1)
 
 
 @pytest.mark.slow
@@ -94,6 +94,16 @@ def test_bootstrap_of_matching_is_refused():
         refute(school(200), "treated", outcome="y", build=build, kinds=["subset", "bootstrap"], n=5)
 
 
+def test_a_continuous_covariate_is_not_offered_to_exact_cells():
+    def build(units, treatment):
+        return Design(**{**vars(ipw(units, treatment, ("x", "b"))), "spec": {"method": "exact"}})
+
+    names = [check.name for check in refute(school(200), "treated", outcome="y", build=build, n=2)]
+    assert names == ["placebo treatment", "data subset", "bootstrap", "dummy outcome"]
+    with pytest.raises(DesignError, match="alone in its cell"):
+        refute(school(200), "treated", outcome="y", build=build, kinds=["random_common_cause"], n=2)
+
+
 def test_bootstrap_finds_a_standard_error_that_is_too_small():
     class Tenth:
         def __init__(self, effect):
@@ -109,16 +119,17 @@ def test_bootstrap_finds_a_standard_error_that_is_too_small():
     assert "The standard error is too small: resamples vary" in small.text
 
 
-def test_a_key_stays_a_key_when_units_are_drawn_twice():
-    seen = []
+def test_a_build_sees_the_columns_it_knows_and_a_key_stays_a_key_when_units_are_drawn_twice():
+    frame, seen = school(150), []
 
     def build(units, treatment):
-        seen.append(units["key"].is_unique and "y" in units and not {"dummy_outcome", "placebo"} & set(units))
+        assert set(units) == set(frame) and units["x"].isin(frame["x"]).all()
+        seen.append(units["key"].is_unique)
         design = ipw(units, treatment, ("x", "b"))
         return Design(**{**vars(design), "spec": {"key": "key"}})
 
-    refute(school(150), "treated", outcome="y", build=build, kinds=["bootstrap", "placebo"], n=3)
-    assert len(seen) == 7 and all(seen)
+    refute(frame, "treated", outcome="y", build=build, kinds=["bootstrap", "placebo", "dummy_outcome"], n=3)
+    assert len(seen) == 10 and all(seen)
 
 
 def test_outcomes_kept_apart_travel_with_their_units():

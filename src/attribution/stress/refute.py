@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..design.match import match
 from ..design.propensity import require_columns, to_pandas
-from ..errors import AttributionError, DesignError
+from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
 from ..results import Check, Design
 from .graph import quiet_dowhy
@@ -39,7 +39,7 @@ def refute(
 
     - placebo: the treatment is dealt out again at random. The effect must be zero.
     - dummy_outcome: the outcome is dealt out again at random. The effect must be zero.
-    - random_common_cause: a normal random covariate joins the design. The estimate must stay.
+    - random_common_cause: a normal random covariate joins the design. The estimate must stay. Not for exact cells.
     - subset: a random `fraction` of the units. The estimate must stay.
     - bootstrap: as many units, drawn with replacement. The estimate must stay, and vary as its standard error says.
       Refused for matching, where it is invalid (Abadie & Imbens 2008).
@@ -72,19 +72,13 @@ def refute(
         raise DesignError("n of at least 2 and a fraction between 0 and 1", f"n = {n}, fraction = {fraction}",
                           "20 refits show a gross fault, some hundreds a small one")  # fmt: skip
     design = build(units, treatment)
-    invalid = len(design.pairs) > 0 or design.spec.get("method") in _MATCHING
-    if invalid and "bootstrap" in (kinds or ()):
-        raise DesignError(
-            "a design that a bootstrap can imitate",
-            "matching: a unit drawn twice matches as no unit of the data does, so the spread over resamples is not the "
-            "estimate's, however many units there are (Abadie & Imbens 2008)",
-            "ask for subset instead, and take the standard error of the design",
-        )  # fmt: skip
+    for kind in kinds or ():
+        _refuse_invalid(kind, design)
     y = _values(units, outcome, data)
     effect = estimate(design, y)
     value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     checks = []
-    for kind in kinds or [kind for kind in KINDS if not (invalid and kind == "bootstrap")]:
+    for kind in kinds or [kind for kind in KINDS if attempt(_refuse_invalid, kind, design)[1] == ""]:
         draws = _draws(kind, units, y, design, value, build, estimate, n, seed, fraction)
         good = draws[np.isfinite(draws)]
         if len(good) < 2:
@@ -122,6 +116,22 @@ def random_common_cause(
     build = partial(match, covariates=sorted(covariates), **options)
     return refute(units, treatment, outcome=outcome, build=build, kinds=["random_common_cause"], n=n, seed=seed,
                   data=data, largest_shift=largest_shift)[0]  # fmt: skip
+
+
+def _refuse_invalid(kind: Kind, design: Design) -> None:
+    method = design.spec.get("method")
+    if kind == "bootstrap" and (len(design.pairs) or method in _MATCHING):
+        raise DesignError(
+            "a design that a bootstrap can imitate",
+            "matching: a unit drawn twice matches as no unit of the data does, so the spread over resamples is not the "
+            "estimate's, however many units there are (Abadie & Imbens 2008)",
+            "ask for subset instead, and take the standard error of the design",
+        )  # fmt: skip
+    if kind == "random_common_cause" and method == "exact":
+        raise DesignError(
+            "a design that can take a continuous covariate", "exact cells: the random covariate is different for "
+            "every unit, so each would stand alone in its cell", "ask for subset instead",
+        )  # fmt: skip
 
 
 def _values(units: pd.DataFrame, outcome: Any, data: pd.DataFrame | None) -> np.ndarray:
