@@ -318,7 +318,10 @@ class Balance(Result):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Check(Result):
-    """One question put to a design or an estimate. A test that merely fails to reject is `passed=None`, never True."""
+    """One question put to a design or an estimate. A test that merely fails to reject is `passed=None`, never True.
+
+    only_lowers : a refuter or a causal graph: failed, it lowers the grade of the evidence; else it counts for nothing.
+    """
 
     name: str
     question: str
@@ -328,6 +331,7 @@ class Check(Result):
     passed: bool | None
     text: str
     table: pd.DataFrame | None = None
+    only_lowers: bool = False
 
     def tidy(self) -> pd.DataFrame:
         verdict = {True: "passed", False: "failed", None: "not rejected"}[self.passed]

@@ -30,14 +30,16 @@ def grade(checks: Sequence[Check], *, randomised: bool = False) -> Grade:
     - weak: no check failed, but at least one could not be answered with these data (not rejecting is not passing);
     - cannot conclude: a check failed, or there is none.
 
-    It takes checks and nothing else: no estimate, no outcome after treatment and no known answer can reach it, and
-    refuters (which cannot see unobserved confounding) are not accepted.
+    It takes checks and nothing else: no estimate, no outcome after treatment and no known answer can reach it.
+    Refuters and causal graphs (`Check.only_lowers`) cannot see unobserved confounding: one that fails lowers the grade
+    to *cannot conclude*, one that does not counts for nothing, whatever it says of itself.
     """
-    if not checks:
-        return Grade(level="cannot conclude", reasons=("No check of the design was made.",))
     failed = [check for check in checks if check.passed is False]
     if failed:
         return Grade(level="cannot conclude", reasons=tuple(check.text for check in failed))
+    checks = [check for check in checks if not check.only_lowers]
+    if not checks:
+        return Grade(level="cannot conclude", reasons=("No check of the design was made.",))
     if randomised:
         return Grade(level="strong", reasons=("Assignment was randomised.",))
     open_ones = [check for check in checks if check.passed is None]

@@ -1,310 +1,281 @@
-"""DoWhy asked twice: does the causal graph allow the design, and does the estimate survive what should not matter?
+"""DoWhy's refuters with our own designs and estimators plugged in: does the estimate survive what should not matter?
 
 None of these checks ever raises the grade of a finding: they cannot see what nobody measured.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from fnmatch import fnmatchcase
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from ..design.match import match
-from ..errors import AttributionError, DesignError
+from ..design.propensity import require_columns, to_pandas
+from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
-from ..results import Check
+from ..results import Check, Design
+from .graph import quiet_dowhy
+
+Kind = Literal["placebo", "random_common_cause", "subset", "bootstrap", "dummy_outcome"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_OUTCOME, _DUMMY = "outcome of the refuter", "dummy_outcome"  # the second is DoWhy's name
+_MATCHING = ("nearest", "optimal", "full")
 
 
-@contextmanager
-def _quiet_dowhy() -> Iterator[None]:
-    """DoWhy without its side effects: no LaTeX floats in notebooks, no progress bars, no chatter."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import dowhy  # noqa: F401
-        import sympy
+def refute(
+    units: Any, treatment: str, *, outcome: Any, build: Callable[..., Design], estimate: Callable[..., Any] = att,
+    kinds: Sequence[Kind] | None = None, n: int = 20, seed: int = 0, data: pd.DataFrame | None = None,
+    fraction: float = 0.8, largest_shift: float = 2.0,
+) -> tuple[Check, ...]:  # fmt: skip
+    """Refit the whole analysis on data that were tampered with on purpose: it must find nothing, or the same again.
 
-        sympy.init_printing(pretty_print=False)
-        logger = logging.getLogger("dowhy")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+    DoWhy's refuters make the data; every draw refits everything that `build` and `estimate` do (score, design, effect).
+    DoWhy's own propensity estimators keep the first score, so their placebo fails on a sound estimate.
 
+    - placebo: the treatment is dealt out again at random. The effect must be zero.
+    - dummy_outcome: the outcome is dealt out again at random. The effect must be zero.
+    - random_common_cause: a normal random covariate joins the design. The estimate must stay. Not for exact cells.
+    - subset: a random `fraction` of the units. The estimate must stay.
+    - bootstrap: as many units, drawn with replacement. The estimate must stay, and vary as its standard error says.
+      Refused for matching, where it is invalid (Abadie & Imbens 2008).
 
-def adjustment_set(
-    graph: str, treatment: str, outcome: str, *, covariates: Sequence[str],
-    columns: Mapping[str, Sequence[str]] | None = None,
-) -> Check:  # fmt: skip
-    """Do the design's covariates close every back door of the study's causal graph?
-
-    A covariate set identifies the effect when it holds no descendant of the treatment and separates treatment and
-    outcome once the treatment's own arrows are cut (Pearl 1995; van der Zander et al. 2014). DoWhy's graph functions
-    are used: its identification tries sets one by one and takes exponential time in the common causes.
+    Failed: the mean of the refits is more than 4 Monte-Carlo standard errors from zero (first two); it has moved by
+    more than `largest_shift` standard errors of the estimate (the others); bootstrap estimates vary, beyond Monte-Carlo
+    error, more than 1.5 times as much as the standard error. Otherwise no verdict, never passed.
+    Edge cases : a draw in which no honest design exists (no overlap by chance) is counted, not hidden. NumPy's global
+        random state is left as it was found.
+    Checked : reference/match refuters_lalonde (Monte-Carlo bands of IPW).
 
     Parameters
     ----------
-    graph : DOT text. A node may carry `observed="no"`, and `columns="employed_lag_* age"` when it stands for several
-        columns of the data (names or patterns). treatment, outcome : its nodes.
-    covariates : columns the design uses (matching and exact). columns : node -> names or patterns, instead of the
-        attribute in the graph.
+    units : table, one row a unit. treatment : its 0/1 column. outcome, data : as `att`.
+    build : called as build(units, treatment), with covariates= for a random common cause; usually
+        functools.partial(at.match, covariates=[...], caliper_sd=0.2), or the same of `stratify` or `weight`.
+    estimate : called as estimate(design, outcome as an array). kinds : None is all that are valid for the design.
+    n : refits a kind. seed : of the draws. fraction : of the units in a subset.
+    largest_shift : in standard errors of the estimate; one nearest match is a single draw among many nearly as good, so
+        shifts of a whole standard error happen without any fault.
 
     Returns
     -------
-    Check "adjustment set"; `passed` True when the graph, taken as true, identifies the effect with these covariates.
-    Its table has one row a node: role, observed, in the design, needed.
-
-    Raises
-    ------
-    DesignError : a covariate is a consequence of the treatment (a mediator, or the outcome's consequence), or a
-        collider that opens a path; the graph has a cycle or lacks treatment or outcome.
+    One Check a kind, in the order asked for; its table holds the refitted effects (missing: no design).
     """
-    with _quiet_dowhy():
-        from dowhy.graph import (  # fmt: skip
-            build_graph_from_str,
-            check_valid_backdoor_set,
-            do_surgery,
-            get_ancestors,
-            get_descendants,
-            get_instruments,
-            has_cycle,
-        )
-
-        g = build_graph_from_str(graph)
-        for node in (treatment, outcome):
-            if node not in g:
-                raise DesignError("treatment and outcome as nodes of the graph", f"no node {node!r}",
-                                  "correct the graph", column="graph.dot", keys=sorted(g.nodes))  # fmt: skip
-        if has_cycle(g):
-            raise DesignError("a causal graph without cycles", "a cycle", "give the two moments their own nodes",
-                              column="graph.dot")  # fmt: skip
-        nodes = sorted(set(g.nodes) - {treatment, outcome})
-        unseen = {n for n in nodes if _attribute(g, n, "observed").lower() in ("no", "false", "0")}
-        patterns = {n: list((columns or {}).get(n, ())) or _attribute(g, n, "columns").replace(",", " ").split() or [n]
-                    for n in nodes}  # fmt: skip
-        stands = {n: [c for c in covariates if any(fnmatchcase(c, p) for p in patterns[n])] for n in nodes}
-        used = {n for n in nodes if stands[n] and n not in unseen}
-        after = get_descendants(g, [treatment])
-        bad = sorted(used & after)
-        if bad:
-            between = bad[0] in get_ancestors(g, [outcome])
-            why = "the treatment acts through it" if between else "it is a consequence of the treatment"
-            raise DesignError(
-                "covariates fixed before treatment",
-                f"{bad[0]} lies after {treatment} in the causal graph: {why}, so holding it fixed "
-                "hides part of the effect",
-                "leave it out of the design", column=stands[bad[0]][0], count=len(bad), keys=bad,
-            )  # fmt: skip
-        cut = do_surgery(g, [treatment], remove_outgoing_edges=True)
-
-        def closes(chosen: Collection[str]) -> bool:
-            return bool(check_valid_backdoor_set(g, [treatment], [outcome], chosen, new_graph=cut)["is_dseparated"])
-
-        ok = closes(used)
-        candidates = sorted((get_ancestors(g, [treatment, outcome]) - after - unseen - {treatment, outcome}) | set())
-        possible = closes(candidates)
-        if not ok:
-            opening = [n for n in sorted(used) if closes(used - {n})]
-            if opening:
-                raise DesignError(
-                    "covariates that open no path", f"{opening[0]} is a collider: two causes meet in it, and holding "
-                    "it fixed makes them move together", "leave it out of the design", column=stands[opening[0]][0],
-                    count=len(opening), keys=opening,
-                )  # fmt: skip
-        needed: set[str] = set(candidates)
-        if possible:
-            for node in sorted(candidates, key=lambda n: (n in used, n)):  # keep what the design has, where it suffices
-                if closes(needed - {node}):
-                    needed -= {node}
-        instruments = set(get_instruments(g, [treatment], [outcome]))
-        roles = {n: _role(n, after, instruments, unseen, get_ancestors(g, [treatment]), get_ancestors(g, [outcome]))
-                 for n in nodes}  # fmt: skip
-    table = pd.DataFrame({
-        "node": nodes, "role": [roles[n] for n in nodes], "observed": [n not in unseen for n in nodes],
-        "in_design": [n in used for n in nodes], "needed": [possible and n in needed for n in nodes],
-        "columns": [", ".join(stands[n]) for n in nodes],
-    })  # fmt: skip
-    strangers = sorted(set(covariates) - {c for found in stands.values() for c in found})
-    missing = sorted(needed - used) if possible else []
-    if ok:
-        text = f"If the graph is true, the design closes every back door ({', '.join(sorted(used)) or 'none is open'})."
-    elif possible:
-        text = f"The design leaves a back door open: {', '.join(missing)} should be among the covariates."
-    else:
-        blame = [n for n in sorted(unseen) if roles[n] == "unobserved common cause"]
-        text = (f"No observed covariates can close every back door ({', '.join(blame) or 'unobserved causes'} cannot "
-                "be seen): the estimate leans on what is assumed about them.")  # fmt: skip
-    if instrument_used := sorted(instruments & used):
-        text += f" {', '.join(instrument_used)} moves only the treatment: it adds noise and amplifies hidden bias."
-    if strangers:
-        text += f" Not in the graph: {', '.join(strangers)}."
-    return Check(
-        name="adjustment set", question="Does the causal graph allow this comparison?", statistic=float(len(missing)),
-        std_error=None, threshold=0.0, passed=bool(ok), text=text, table=table,
-    )  # fmt: skip
-
-
-def _attribute(graph: Any, node: str, name: str) -> str:
-    return str(graph.nodes[node].get(name, "")).strip('"')
-
-
-def _role(node, after, instruments, unseen, causes_t, causes_y) -> str:
-    if node in after:
-        return "mediator" if node in causes_y else "consequence of treatment"
-    if node in causes_t and node in causes_y and node not in instruments:
-        return "unobserved common cause" if node in unseen else "common cause"
-    if node in instruments:
-        return "instrument"
-    return "cause of the outcome" if node in causes_y else "cause of treatment" if node in causes_t else "other"
-
-
-class _Refit:
-    """Our estimator as DoWhy's refuters want it. Every fit starts over: propensity, matching, then the ATT.
-
-    DoWhy's own propensity estimators keep the first score, so their placebo fails on a sound estimate.
-    """
-
-    def __init__(self, estimand: Any, outcome: np.ndarray, options: Mapping[str, Any], values: list[float]) -> None:
-        self.estimand, self.outcome, self.options, self.values = estimand, outcome, options, values
-        self._effect_modifier_names: list[str] = []
-        self._target_units = "att"
-
-    def get_new_estimator_object(self, estimand: Any, **_: Any) -> _Refit:
-        return _Refit(estimand, self.outcome, self.options, self.values)
-
-    def fit(self, data: pd.DataFrame, effect_modifier_names: Any = None, **_: Any) -> _Refit:
-        return self
-
-    def estimate_effect(self, data: pd.DataFrame, **_: Any) -> Any:
-        treatment = self.estimand.treatment_variable[0]
-        covariates = sorted(self.estimand.get_adjustment_set())
-        try:
-            design = match(data, treatment, covariates=covariates, **self.options)
-            value = float(att(design, self.outcome).estimate[0])
-        except AttributionError:  # a shuffled sample without overlap: counted, not hidden
-            value = float("nan")
-        self.values.append(value)
-        return type("Value", (), {"value": value})()
-
-
-def _refuter(
-    kind: str, units: pd.DataFrame, treatment: str, outcome: Any, covariates: Sequence[str], n: int, seed: int,
-    data: pd.DataFrame | None, options: Mapping[str, Any],
-) -> tuple[float, float, np.ndarray]:  # fmt: skip
-    """(estimate, standard error, refitted estimates) from one of DoWhy's refuters with our estimator plugged in."""
-    base = att(match(units, treatment, covariates=sorted(covariates), **options), outcome, data=data)
-    if isinstance(outcome, str):
-        frame = units if data is None else data.loc[units.index]
-        y = frame[outcome].to_numpy(dtype=float, na_value=np.nan)
-    else:
-        y = np.asarray(outcome, float)
-    keep = [
-        treatment,
-        *covariates,
-        *options.get("exact", ()),
-        *(options[k] for k in ("key", "person") if options.get(k)),
-    ]
-    frame = units[list(dict.fromkeys(keep))].copy()  # DoWhy adds columns to what it is given
-    values: list[float] = []
-    with _quiet_dowhy():
-        from dowhy.causal_estimator import CausalEstimate
-        from dowhy.causal_identifier.identified_estimand import IdentifiedEstimand
-        from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType, refute_placebo_treatment
-        from dowhy.causal_refuters.random_common_cause import refute_random_common_cause
-
-        estimand = IdentifiedEstimand(
-            None, treatment_variable=[treatment], outcome_variable=["outcome"],
-            backdoor_variables={"backdoor": sorted(covariates)}, default_backdoor_id="backdoor",
-        )  # fmt: skip
-        estimand.set_identifier_method("backdoor")
-        estimate = CausalEstimate(
-            data=frame, treatment_name=[treatment], outcome_name=["outcome"], estimate=float(base.estimate[0]),
-            target_estimand=estimand, realized_estimand_expr=None, control_value=0, treatment_value=1,
-        )  # fmt: skip
-        estimate.add_estimator(_Refit(estimand, y, dict(options), values))
-        state = np.random.RandomState(seed)
-        common = {"num_simulations": n, "random_state": state, "n_jobs": 1, "show_progress_bar": False}
-        if kind == "placebo":
-            refute_placebo_treatment(frame, deepcopy(estimand), estimate, [treatment],
-                                     placebo_type=PlaceboType.PERMUTE, **common)  # fmt: skip
-        else:
-            refute_random_common_cause(frame, deepcopy(estimand), estimate, **common)
-    return float(base.estimate[0]), float(base.std_error[0]), np.array(values)
+    units = to_pandas(units)
+    if unknown := [kind for kind in kinds or () if kind not in KINDS]:
+        raise DesignError(f"kinds among {', '.join(KINDS)}", ", ".join(map(repr, unknown)), "choose among these")
+    if n < 2 or not 0 < fraction < 1:
+        raise DesignError("n of at least 2 and a fraction between 0 and 1", f"n = {n}, fraction = {fraction}",
+                          "20 refits show a gross fault, some hundreds a small one")  # fmt: skip
+    design = build(units, treatment)
+    for kind in kinds or ():
+        _refuse_invalid(kind, design)
+    y = _values(units, outcome, data)
+    effect = estimate(design, y)
+    value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
+    checks = []
+    for kind in kinds or [kind for kind in KINDS if attempt(_refuse_invalid, kind, design)[1] == ""]:
+        draws = _draws(kind, units, y, design, value, build, estimate, n, seed, fraction)
+        good = draws[np.isfinite(draws)]
+        if len(good) < 2:
+            raise DesignError("at least two refits for which a design exists", f"{len(good)} of {n} ({kind})",
+                              "use more units or fewer covariates")  # fmt: skip
+        judge = _must_vanish if kind in ("placebo", "dummy_outcome") else _must_stay
+        checks.append(judge(kind, good, draws, value, std_error, largest_shift))
+    return tuple(checks)
 
 
 def placebo_treatment(
     units: pd.DataFrame, treatment: str, *, outcome: Any, covariates: Sequence[str], n: int = 20, seed: int = 0,
     data: pd.DataFrame | None = None, **options: Any,
 ) -> Check:  # fmt: skip
-    """With treatment dealt out at random, does the whole procedure find nothing, as it must?
-
-    DoWhy's placebo refuter permutes the treatment over the units; propensity, matching and ATT are refitted each time.
-    Failed: the mean of the `n` placebo effects is more than 4 Monte-Carlo standard errors from zero. Otherwise no
-    verdict: this finds faults in the procedure, never hidden confounding, and raises no grade.
+    """`refute(kinds=["placebo"])` of a matched design: with treatment dealt out at random, is nothing found?
 
     Parameters
     ----------
     units, treatment, covariates, options : as `match`. outcome, data : as `att`. n : permutations. seed : of the draws.
     """
-    estimate, std_error, draws = _refuter("placebo", units, treatment, outcome, covariates, n, seed, data, options)
-    good = draws[np.isfinite(draws)]
-    if len(good) < 2:
-        raise DesignError(
-            "at least two placebo designs that can be built",
-            f"{len(good)} of {n}",
-            "use more units or fewer covariates",
-        )
-    mean, spread = float(good.mean()), float(good.std(ddof=1))
-    error = spread / np.sqrt(len(good))
-    passed = False if abs(mean) > 4 * error else None
-    verdict = (
-        "is not zero, as it should be: the procedure itself is at fault"
-        if passed is False
-        else "is compatible with zero"
-    )
-    text = (f"Placebo treatment, {len(good)} of {n} refits: mean effect {mean:,.3g} (Monte-Carlo standard error "
-            f"{error:,.3g}) {verdict}; their spread is {spread:,.3g}, "
-            f"the estimate's standard error {std_error:,.3g}.")  # fmt: skip
-    return Check(
-        name="placebo treatment", question="Does a shuffled treatment show no effect?", statistic=mean, std_error=error,
-        threshold=4 * error, passed=passed, text=text, table=pd.DataFrame({"draw": range(len(draws)), "effect": draws}),
-    )  # fmt: skip
+    build = partial(match, covariates=sorted(covariates), **options)
+    return refute(units, treatment, outcome=outcome, build=build, kinds=["placebo"], n=n, seed=seed, data=data)[0]
 
 
 def random_common_cause(
     units: pd.DataFrame, treatment: str, *, outcome: Any, covariates: Sequence[str], n: int = 20, seed: int = 0,
     data: pd.DataFrame | None = None, largest_shift: float = 2.0, **options: Any,
 ) -> Check:  # fmt: skip
-    """Does the estimate stay where it is when a meaningless covariate joins the design?
-
-    DoWhy's refuter adds a normal random covariate; propensity, matching and ATT are refitted each time. Failed: the
-    mean of the refitted effects is more than `largest_shift` standard errors from the estimate. Otherwise no verdict.
+    """`refute(kinds=["random_common_cause"])` of a matched design: does a meaningless covariate leave it alone?
 
     Parameters
     ----------
-    As `placebo_treatment`. largest_shift : in standard errors of the estimate; one nearest match is a single draw among
-        many nearly as good, so shifts of a whole standard error happen without any fault.
+    As `placebo_treatment`. largest_shift : as `refute`.
     """
-    estimate, std_error, draws = _refuter("random", units, treatment, outcome, covariates, n, seed, data, options)
-    good = draws[np.isfinite(draws)]
-    if len(good) < 2:
-        raise DesignError("at least two designs with a random covariate", f"{len(good)} of {n}", "use more units")
-    shift = float(good.mean()) - estimate
-    error = float(good.std(ddof=1) / np.sqrt(len(good)))
+    build = partial(match, covariates=sorted(covariates), **options)
+    return refute(units, treatment, outcome=outcome, build=build, kinds=["random_common_cause"], n=n, seed=seed,
+                  data=data, largest_shift=largest_shift)[0]  # fmt: skip
+
+
+def _refuse_invalid(kind: Kind, design: Design) -> None:
+    method = design.spec.get("method")
+    if kind == "bootstrap" and (len(design.pairs) or method in _MATCHING):
+        raise DesignError(
+            "a design that a bootstrap can imitate",
+            "matching: a unit drawn twice matches as no unit of the data does, so the spread over resamples is not the "
+            "estimate's, however many units there are (Abadie & Imbens 2008)",
+            "ask for subset instead, and take the standard error of the design",
+        )  # fmt: skip
+    if kind == "random_common_cause" and method == "exact":
+        raise DesignError(
+            "a design that can take a continuous covariate", "exact cells: the random covariate is different for "
+            "every unit, so each would stand alone in its cell", "ask for subset instead",
+        )  # fmt: skip
+
+
+def _values(units: pd.DataFrame, outcome: Any, data: pd.DataFrame | None) -> np.ndarray:
+    if not isinstance(outcome, str):
+        return np.asarray(outcome, float)
+    frame = units if data is None else data.loc[units.index]
+    require_columns(frame, [outcome])
+    return frame[outcome].to_numpy(dtype=float, na_value=np.nan)
+
+
+class _Refit:
+    """A build and an estimate as DoWhy's refuters want them: every fit starts over from the units."""
+
+    _effect_modifier_names: Sequence[str] = []
+    _target_units = "att"
+
+    def __init__(self, estimand: Any, base: Design, build: Any, estimate: Any, values: list[float]) -> None:
+        self.estimand, self.base, self.build, self.estimate, self.values = estimand, base, build, estimate, values
+
+    def get_new_estimator_object(self, estimand: Any, **_: Any) -> _Refit:
+        return _Refit(estimand, self.base, self.build, self.estimate, self.values)
+
+    def fit(self, data: pd.DataFrame, effect_modifier_names: Any = None, **_: Any) -> _Refit:
+        return self
+
+    def estimate_effect(self, data: pd.DataFrame, **_: Any) -> Any:
+        self.values.append(self._value(data.reset_index(drop=True)))
+        return type("Value", (), {"value": self.values[-1]})()
+
+    def _value(self, rows: pd.DataFrame) -> float:
+        treatment, key = self.base.treatment, self.base.spec.get("key")
+        if key and rows[key].duplicated().any():  # drawn twice: two units of their own
+            rows = rows.sort_values(key, kind="stable", ignore_index=True).assign(**{key: range(len(rows))})
+        y = rows[self.estimand.outcome_variable[0]].to_numpy(dtype=float)
+        if (dealt := self.estimand.treatment_variable[0]) != treatment:
+            rows = rows.assign(**{treatment: rows[dealt]}).drop(columns=dealt)
+        added = [name for name in self.estimand.get_adjustment_set() if name not in self.base.covariates]
+        options = {"covariates": [*self.base.covariates, *added]} if added else {}
+        try:
+            design = self.build(rows.drop(columns=[_OUTCOME, _DUMMY], errors="ignore"), treatment, **options)
+            return float(self.estimate(design, y).estimate[0])
+        except AttributionError:  # a shuffled sample without overlap: counted, not hidden
+            return float("nan")
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Two of DoWhy's refuters draw from NumPy's global state: seeded for them, and put back."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def _draws(
+    kind: Kind, units: pd.DataFrame, y: np.ndarray, design: Design, value: float, build: Any, estimate: Any, n: int,
+    seed: int, fraction: float,
+) -> np.ndarray:  # fmt: skip
+    """(n,) effects refitted by one of DoWhy's refuters."""
+    frame = units.assign(**{_OUTCOME: y})  # DoWhy adds columns to what it is given
+    values: list[float] = []
+    with quiet_dowhy(), _seeded(seed):
+        from dowhy.causal_estimator import CausalEstimate
+        from dowhy.causal_identifier.identified_estimand import IdentifiedEstimand
+        from dowhy.causal_refuters.bootstrap_refuter import refute_bootstrap
+        from dowhy.causal_refuters.data_subset_refuter import refute_data_subset
+        from dowhy.causal_refuters.dummy_outcome_refuter import refute_dummy_outcome
+        from dowhy.causal_refuters.placebo_treatment_refuter import PlaceboType, refute_placebo_treatment
+        from dowhy.causal_refuters.random_common_cause import refute_random_common_cause
+
+        treatment = design.treatment
+        estimand = IdentifiedEstimand(
+            None, treatment_variable=[treatment], outcome_variable=[_OUTCOME],
+            backdoor_variables={"backdoor": list(design.covariates)}, default_backdoor_id="backdoor",
+        )  # fmt: skip
+        estimand.set_identifier_method("backdoor")
+        found = CausalEstimate(
+            data=frame, treatment_name=[treatment], outcome_name=[_OUTCOME], estimate=value, target_estimand=estimand,
+            realized_estimand_expr=None, control_value=0, treatment_value=1,
+        )  # fmt: skip
+        found.add_estimator(_Refit(estimand, design, build, estimate, values))
+        given = (frame, deepcopy(estimand), found)
+        common: dict[str, Any] = {"num_simulations": n, "random_state": np.random.RandomState(seed), "n_jobs": 1,
+                                  "show_progress_bar": False}  # fmt: skip
+        if kind == "placebo":
+            refute_placebo_treatment(*given, [treatment], placebo_type=PlaceboType.PERMUTE, **common)
+        elif kind == "random_common_cause":
+            refute_random_common_cause(*given, **common)
+        elif kind == "subset":
+            refute_data_subset(*given, subset_fraction=fraction, **common)
+        elif kind == "bootstrap":
+            refute_bootstrap(*given, required_variables=False, **common)  # resampling alone, no noise on the covariates
+        else:
+            # no noise is added: that step copies, and what the shuffle returns may be read-only
+            shuffle = [("permute", {"permute_fraction": 1}), ("noise", {"std_dev": 0.0})]
+            refute_dummy_outcome(*given, [treatment], _OUTCOME, required_variables=True, transformation_list=shuffle,
+                                 **common)  # fmt: skip
+    return np.array(values)
+
+
+def _must_vanish(kind, good, draws, value, std_error, largest_shift) -> Check:
+    mean, spread = float(good.mean()), float(good.std(ddof=1))
+    error = spread / np.sqrt(len(good))
+    passed = False if abs(mean) > 4 * error else None
+    what = "treatment" if kind == "placebo" else "outcome"
+    name = "placebo treatment" if kind == "placebo" else "dummy outcome"
+    verdict = ("is not zero, as it should be: the procedure itself is at fault" if passed is False
+               else "is compatible with zero")  # fmt: skip
+    text = (f"With the {what} dealt out at random, {len(good)} of {len(draws)} refits: mean effect "
+            f"{_say(mean)} (Monte-Carlo standard error {_say(error)}) {verdict}; their spread is {_say(spread)}, the "
+            f"estimate's standard error {_say(std_error)}.")  # fmt: skip
+    return _check(name, f"Does a shuffled {what} show no effect?", mean, error, 4 * error, passed, text, draws)
+
+
+_STAYS = {
+    "random_common_cause": ("random common cause", "Does a meaningless covariate leave the estimate alone?",
+                            "A random covariate"),
+    "subset": ("data subset", "Is the estimate the same on part of the data?", "Leaving out some units at random"),
+    "bootstrap": ("bootstrap", "Does the estimate vary as its standard error says?", "Resampling the units"),
+}  # fmt: skip
+
+
+def _must_stay(kind, good, draws, value, std_error, largest_shift) -> Check:
+    name, question, cause = _STAYS[kind]
+    shift, spread = float(good.mean()) - value, float(good.std(ddof=1))
     limit = largest_shift * std_error
     passed = False if abs(shift) > limit else None
-    text = (f"A random covariate moves the estimate from {estimate:,.3g} by {shift:,.3g} on average over {len(good)} "
-            f"refits ({abs(shift) / std_error:.2f} standard errors; {largest_shift:g} would be too many).")  # fmt: skip
+    text = (f"{cause} moves the estimate from {_say(value)} by {_say(shift)} on average over {len(good)} of "
+            f"{len(draws)} refits ({abs(shift) / std_error:.2f} standard errors; {largest_shift:g} would be too many); "
+            f"their spread is {_say(spread)}, the estimate's standard error {_say(std_error)}.")  # fmt: skip
+    if kind == "bootstrap" and spread / std_error > 1.5 * (1 + 4 / np.sqrt(2 * (len(good) - 1))):
+        passed = False
+        text += f" The standard error is too small: resamples vary {spread / std_error:.1f} times as much."
+    return _check(name, question, shift, spread / np.sqrt(len(good)), limit, passed, text, draws)
+
+
+def _say(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _check(name, question, statistic, std_error, threshold, passed, text, draws) -> Check:
     return Check(
-        name="random common cause", question="Does a meaningless covariate leave the estimate alone?", statistic=shift,
-        std_error=error, threshold=limit, passed=passed, text=text,
-        table=pd.DataFrame({"draw": range(len(draws)), "effect": draws}),
+        name=name, question=question, statistic=statistic, std_error=float(std_error), threshold=threshold,
+        passed=passed, text=text, table=pd.DataFrame({"draw": range(len(draws)), "effect": draws}), only_lowers=True,
     )  # fmt: skip
