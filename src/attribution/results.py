@@ -13,6 +13,8 @@ import pandas as pd
 from .errors import EstimationError
 from .inference import (
     Jackknife,
+    Support,
+    finite,
     normal_interval,
     normal_p_value,
     student_p_value,
@@ -55,7 +57,8 @@ class Effects(Result):
     scores : (m, k) independent score rows, S'S = covariance (see `inference`).
     n_treated, n_comparison : (k,) units behind each estimate.
     spec : the options of the call. notes : sentences a reader must see with the numbers.
-    dof : (k,) degrees of freedom of the standard errors (few clusters); None: normal. jackknife : where they come from.
+    dof : (k,) degrees of freedom of the standard errors (few clusters or units; infinite: normal); None: all normal.
+    jackknife, support : where they come from.
     shares, share_scores : (g,) estimated aggregation shares of the cohorts and their (m, g) scores, where they exist.
     """
 
@@ -72,6 +75,7 @@ class Effects(Result):
     share_scores: np.ndarray | None = None
     dof: np.ndarray | None = None
     jackknife: Jackknife | None = None
+    support: Support | None = None
 
     def __len__(self) -> int:
         return len(self.estimate)
@@ -91,7 +95,7 @@ class Effects(Result):
         """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V)).
 
         With `dof`, Student's t in place of the normal. The band is then Bonferroni's: a covariance estimated from few
-        clusters overstates how much the estimates move together, and sup-t covers too seldom.
+        clusters or units overstates how much the estimates move together, and sup-t covers too seldom.
         """
         if not 0 < level < 1:
             raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
@@ -142,18 +146,20 @@ class Effects(Result):
             self, labels=self.labels.iloc[at].reset_index(drop=True), estimate=self.estimate[at],
             scores=self.scores[:, at], n_treated=np.asarray(self.n_treated)[at],
             n_comparison=np.asarray(self.n_comparison)[at], unit=unit or self.unit, estimand=estimand or self.estimand,
-            dof=None if self.dof is None else self.dof[at],
-            jackknife=None,
+            dof=None if self.dof is None else finite(self.dof[at]), jackknife=None, support=None,
         )  # fmt: skip
 
     def _combined_dof(self, w: np.ndarray) -> dict[str, Any]:
         """Degrees of freedom of combinations; without the clusters' own loadings, the fewest behind any of them."""
+        if self.support is not None:
+            support = self.support.combine(w)
+            return {"dof": support.dof, "support": support}
         if self.dof is None:
             return {}
         if self.jackknife is not None:
             jackknife = self.jackknife.combine(w)
             return {"dof": jackknife.dof, "jackknife": jackknife}
-        return {"dof": np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w])}
+        return {"dof": finite(np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w]))}
 
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units or clusters: the same terms in one unit."""
@@ -180,7 +186,7 @@ class Effects(Result):
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
             estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
-            dof=np.fmin.reduce(dofs) if dofs else None, jackknife=None,
+            dof=np.fmin.reduce(dofs) if dofs else None, jackknife=None, support=None,
         )  # fmt: skip
 
     def scaled(self, factor: float, unit: str) -> Effects:

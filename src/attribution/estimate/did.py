@@ -14,7 +14,7 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..read.threads import one_setting
 from ..results import Effects
-from .few_clusters import few_treated_note, is_few, jackknifed, leave_one_out
+from .few_clusters import check_rule, enlarge_few, few_units_note, has_few, jackknifed, leave_one_out
 from .group_time import Base, Comparison, GroupTimeMethod, bases, fit_cells, treated_cells
 
 NAIVE = (
@@ -82,8 +82,10 @@ def group_time_att(
                     anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
     with one_setting():
         fit = refit(cells)
+        auto = few_clusters == "auto"
+        few = auto and has_few(panel, cells, cohorts)
+        support = enlarge_few(panel, cells, fit, cohorts) if auto and not few else None
         scores, rows = fit.scores(cells)
-        few = few_clusters == "auto" and cells.clustered and not panel.own_cluster and is_few(cells, cohorts)
         jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
     k, early = len(fit.labels), int(n[cohort <= first].sum())
     effects = Effects(
@@ -100,7 +102,8 @@ def group_time_att(
               "outcomes": panel.outcomes, "bases": bases(fit, cells.periods),
               "sample": cells.sample},
         notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation),
-                                  "" if few else few_treated_note(cells, cohorts)])),
+                                  few_units_note(support, cells.clustered and not panel.own_cluster)])),
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
     return effects if jackknife is None else jackknifed(effects, jackknife)
 
@@ -128,8 +131,7 @@ def _check_options(comparison, base_period, method, anticipation, few_clusters="
 
     if comparison not in ("never_treated", "not_yet_treated"):
         refuse('comparison "never_treated" or "not_yet_treated"', comparison)
-    if few_clusters not in ("auto", "off"):
-        refuse('few_clusters "auto" or "off"', few_clusters)
+    check_rule(few_clusters)
     if method not in ("dr", "dr_imp", "reg", "ipw"):  # "ipw_ht" would move with the centring of the cells
         refuse('method "dr", "dr_imp", "reg" or "ipw"', method)
     if isinstance(anticipation, bool) or not isinstance(anticipation, (int, np.integer)) or anticipation < 0:
