@@ -91,6 +91,11 @@ class Effects(Result):
         variance = np.einsum("ij,ij->j", self.scores, self.scores)
         return np.where(variance > 0, np.sqrt(variance), np.nan)
 
+    @property
+    def degrees(self) -> np.ndarray:
+        """(k,) degrees of freedom; infinite: the normal."""
+        return np.full(len(self), np.inf) if self.dof is None else self.dof
+
     def conf_int(self, level: float = 0.95, band: Band = "pointwise") -> tuple[np.ndarray, np.ndarray]:
         """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V)).
 
@@ -182,11 +187,10 @@ class Effects(Result):
         if apart:
             raise EstimationError("two results of the same terms, unit and sample", f"other {' and '.join(apart)}",
                                   "take the rows that agree, or combine within one fit")  # fmt: skip
-        dofs = [one.dof for one in (self, other) if one.dof is not None]
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
             estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
-            dof=np.fmin.reduce(dofs) if dofs else None, jackknife=None, support=None,
+            dof=finite(np.fmin(self.degrees, other.degrees)), jackknife=None, support=None,
         )  # fmt: skip
 
     def scaled(self, factor: float, unit: str) -> Effects:

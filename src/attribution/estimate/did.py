@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,16 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..read.threads import one_setting
 from ..results import Effects
-from .few_clusters import check_rule, enlarge_few, few_units_note, has_few, jackknifed, leave_one_out
+from .few_clusters import (
+    Rule,
+    check_rule,
+    clusters_of,
+    enlarge_few,
+    few_units_note,
+    jackknifed,
+    leave_one_out,
+    off_note,
+)
 from .group_time import Base, Comparison, GroupTimeMethod, bases, fit_cells, treated_cells
 
 NAIVE = (
@@ -26,7 +34,7 @@ NAIVE = (
 def group_time_att(
     panel: Panel, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod = "dr",
     covariates: Sequence[str] = (), anticipation: int = 0, unit: str | None = None,
-    few_clusters: Literal["auto", "off"] = "auto",
+    few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Effect on each cohort in each period: ATT(g, t).
 
@@ -82,11 +90,12 @@ def group_time_att(
                     anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
     with one_setting():
         fit = refit(cells)
-        auto = few_clusters == "auto"
-        few = auto and has_few(panel, cells, cohorts)
-        support = enlarge_few(panel, cells, fit, cohorts) if auto and not few else None
+        clusters, support, jackknife = clusters_of(panel, cells, cohorts), None, None
+        if few_clusters == "auto" and clusters is not None and clusters.few:
+            jackknife = leave_one_out(cells, fit, clusters, partial(refit, fewest=1))
+        elif few_clusters == "auto":
+            support = enlarge_few(cells, fit, cohorts, clusters)
         scores, rows = fit.scores(cells)
-        jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
     k, early = len(fit.labels), int(n[cohort <= first].sum())
     effects = Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
@@ -102,7 +111,8 @@ def group_time_att(
               "outcomes": panel.outcomes, "bases": bases(fit, cells.periods),
               "sample": cells.sample},
         notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation),
-                                  few_units_note(support, cells.clustered and not panel.own_cluster)])),
+                                  few_units_note(support, clusters is not None),
+                                  off_note(clusters) if few_clusters == "off" else ""])),
         support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
     return effects if jackknife is None else jackknifed(effects, jackknife)

@@ -13,7 +13,7 @@ degrees of freedom. tests/recovery/few_treated.csv holds the rates.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
 import numpy as np
@@ -33,47 +33,49 @@ FEWEST_TREATED = 10  # treated clusters among more than MANY
 Rule = Literal["auto", "off"]
 
 
-def is_few(clusters: int, arms: np.ndarray, treated: int) -> bool:
-    """Are there so few clusters, or so few in one arm, that their scores understate the variance?
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """How many clusters there are, with any treated unit, and (G, 2) with treated and with other units of a cohort."""
 
-    arms : (G, 2) clusters with treated and with other units of each cohort. treated : those with any treated unit.
+    total: int
+    treated: int
+    arms: np.ndarray
 
-    Raises
-    ------
-    EstimationError : fewer than 10 treated clusters among more than 200.
-    """
-    if clusters <= MANY:
-        return bool(clusters <= FEW or arms.min(initial=FEW_TREATED) < FEW_TREATED)
-    if treated < FEWEST_TREATED:
-        raise EstimationError(
-            f"{FEWEST_TREATED} treated clusters or more among more than {MANY}", f"{treated} among {clusters:,}",
-            'cluster more coarsely, or say few_clusters="off" and read the standard errors as a lower limit',
-        )  # fmt: skip
-    return False
+    @property
+    def few(self) -> bool:
+        """Are there so few, or so few in one arm, that their scores understate the variance?"""
+        if self.total > MANY:
+            return self.treated < FEWEST_TREATED
+        return bool(self.total <= FEW or self.arms.min(initial=FEW_TREATED) < FEW_TREATED)
 
 
-def has_few(panel: Panel, cells: Cells, cohorts: np.ndarray) -> bool:
-    """`is_few` for cells; where every unit is a cluster of its own, `enlarge_few` is what there is to do."""
+def clusters_of(panel: Panel, cells: Cells, cohorts: np.ndarray) -> Clusters | None:
+    """The clusters of some cells; None where every unit is its own."""
     if not cells.clustered or panel.own_cluster:
-        return False
-    treated = np.isin(cells.cohort[cells.cell], cohorts)
-    return is_few(int(cells.group[-1]) + 1, arms_of(cells, cohorts), len(np.unique(cells.group[treated])))
+        return None
+    of_row = cells.cohort[cells.cell]
+    arms = [[len(np.unique(cells.group[of_row == g])), len(np.unique(cells.group[of_row != g]))] for g in cohorts]
+    treated = len(np.unique(cells.group[np.isin(of_row, cohorts)]))
+    return Clusters(total=int(cells.group[-1]) + 1, treated=treated, arms=np.array(arms, int).reshape(-1, 2))
 
 
-def refuse_few(clusters: int, column: str | None) -> NoReturn:
+def refuse_few(clusters: Clusters, column: str | None) -> NoReturn:
     """Refuse estimators whose standard errors nothing corrects for few clusters."""
     raise EstimationError(
-        f"more than {FEW} clusters, and among up to {MANY} at least {FEW_TREATED} with and without each cohort",
-        f"{clusters} clusters: a true null would be rejected far too often",
-        'use group_time_att, which corrects for it, or say few_clusters="off" and read the standard errors as a lower '
-        "limit", column=column,
+        f"more than {FEW} clusters, with at least {FEW_TREATED} in and outside of every cohort (above {MANY}: "
+        f"{FEWEST_TREATED} treated)",
+        f"{clusters.total:,} clusters, {clusters.treated:,} treated, where a true null is rejected far too often",
+        'use group_time_att, which corrects for few clusters, or say few_clusters="off" and read the standard errors '
+        "as a lower limit", column=column,
     )  # fmt: skip
 
 
-def off_note(clusters: int) -> str:
-    """The sentence for few clusters that nothing corrects for, by choice."""
-    return (f"Few clusters ({clusters}): these standard errors are too small, read them as a lower limit; "
-            "group_time_att corrects for it.")  # fmt: skip
+def off_note(clusters: Clusters | None) -> str:
+    """The sentence for few clusters that nothing corrects for, by choice; empty where there are enough."""
+    if clusters is None or not clusters.few:
+        return ""
+    return (f"Few clusters ({clusters.total}, {clusters.treated} treated): these standard errors are too small, read "
+            "them as a lower limit; group_time_att corrects for it.")  # fmt: skip
 
 
 def check_rule(few_clusters: Rule) -> None:
@@ -81,24 +83,28 @@ def check_rule(few_clusters: Rule) -> None:
         raise EstimationError('few_clusters "auto" or "off"', repr(few_clusters), "choose one of these")
 
 
-def enlarge_few(panel: Panel, cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray) -> Support | None:
+def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: Clusters | None) -> Support | None:
     """Enlarge the scores of arms of few units (or clusters); what carries each estimate, None where all have enough."""
     counts = np.zeros((len(fit.labels), 2), int)
     for part in fit.parts:
         own = _units(cells, part)
         before = counts[part.ks]
         counts[part.ks] = np.where(before > 0, np.minimum(before, own), own)
-    if cells.clustered and not panel.own_cluster:
-        by_cohort = arms_of(cells, cohorts)[np.searchsorted(cohorts, fit.labels["cohort"])]
+    if clusters is not None:
+        by_cohort = clusters.arms[np.searchsorted(cohorts, fit.labels["cohort"])]
         counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
-    few = (counts > 0) & (counts < FEW_TREATED)
-    if not few.any():
+    if not ((counts > 0) & (counts < FEW_TREATED)).any():
         return None
-    factor = np.where(few, counts / np.maximum(counts - 1, 1), 1.0)
+    factor = enlargement(counts)
     fit.parts[:] = [replace(part, factor=factor[part.ks]) for part in fit.parts]
     outcome, cohort = fit.labels["outcome"].to_numpy(str), fit.labels["cohort"].to_numpy()
     treated = Support.of(counts[:, 0], pd.factorize(pd.MultiIndex.from_arrays([outcome, cohort]))[0])
     return treated.beside(Support.of(counts[:, 1], pd.factorize(outcome)[0], arm=1))
+
+
+def enlargement(counts: np.ndarray) -> np.ndarray:
+    """n / (n - 1) where n is few, else 1."""
+    return np.where((counts > 1) & (counts < FEW_TREATED), counts / np.maximum(counts - 1, 1), 1.0)
 
 
 def _units(cells: Cells, part: Part) -> np.ndarray:
@@ -115,33 +121,40 @@ def few_units_note(support: Support | None, clusters: bool) -> str:
         return ""
     few = int((support.units < FEW_TREATED - 1e-6).sum())
     what = "clusters" if clusters else "units"
-    return (f"{few} of {len(support.units)} ATT(g, t) rest on fewer than {FEW_TREATED} treated or comparison {what}: "
+    if not few:
+        return ""
+    return (f"{few} of {len(support.units)} estimates rest on fewer than {FEW_TREATED} treated or comparison {what}: "
             "standard errors enlarged by n / (n - 1), Student's t.")  # fmt: skip
 
 
-def arms_of(cells: Cells, cohorts: np.ndarray) -> np.ndarray:
-    """(G, 2) clusters with treated and with other units of each cohort."""
-    of_row = cells.cohort[cells.cell]
-    return np.array([[len(np.unique(cells.group[of_row == g])), len(np.unique(cells.group[of_row != g]))]
-                     for g in cohorts])  # fmt: skip
-
-
-def leave_one_out(cells: Cells, fit: GroupTimeFit, refit: Callable[[Cells], GroupTimeFit]) -> Jackknife:
+def leave_one_out(
+    cells: Cells, fit: GroupTimeFit, clusters: Clusters, refit: Callable[[Cells], GroupTimeFit]
+) -> Jackknife:
     """Every ATT(g, t) and cohort share without each cluster in turn.
 
     refit : makes the fit again from other cells; it may be left with one unit in an arm.
+
+    Raises
+    ------
+    EstimationError : fewer than 10 treated clusters among more than 200.
     """
-    clusters, k = int(cells.group[-1]) + 1, len(fit.labels)
+    if clusters.total > MANY:
+        raise EstimationError(
+            f"{FEWEST_TREATED} treated clusters or more among more than {MANY}",
+            f"{clusters.treated} among {clusters.total:,}",
+            'cluster more coarsely, or say few_clusters="off" and read the standard errors as a lower limit',
+        )  # fmt: skip
+    count, k = clusters.total, len(fit.labels)
     place = pd.Series(np.arange(k), index=fit.labels["term"])
     arms = 4 if any(part.post is not None for part in fit.parts) else 2
-    estimates, shares = np.full((1 + clusters, k), np.nan), np.zeros((1 + clusters, len(fit.shares)))
-    loadings = np.full((1 + clusters, clusters, arms, k), np.nan)
-    for r in range(1 + clusters):
+    estimates, shares = np.full((1 + count, k), np.nan), np.zeros((1 + count, len(fit.shares)))
+    loadings = np.full((1 + count, count, arms, k), np.nan)
+    for r in range(1 + count):
         left = cells.without(r - 1) if r else cells
         one = refit(left) if r else fit
         at = place[one.labels["term"]].to_numpy()
         estimates[r, at], shares[r] = one.estimate, one.shares.to_numpy()
-        loadings[r][..., at] = _loadings(left, one, clusters, arms)
+        loadings[r][..., at] = _loadings(left, one, count, arms)
     missing = np.isnan(estimates)
     loadings[np.broadcast_to(missing[:, None, None], loadings.shape)] = np.nan
     return Jackknife(estimates=estimates, shares=shares, loadings=loadings, weights=np.eye(k)[None],

@@ -131,8 +131,7 @@ def side_by_side(parts: Sequence[Effects]) -> Effects:
         n_treated=np.concatenate([part.n_treated for part in parts]),
         n_comparison=np.concatenate([part.n_comparison for part in parts]),
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)), jackknife=None,
-        support=None, dof=finite(np.concatenate([np.full(len(part), np.inf) if part.dof is None else part.dof
-                                                 for part in parts])),
+        support=None, dof=finite(np.concatenate([part.degrees for part in parts])),
     )  # fmt: skip
 
 
