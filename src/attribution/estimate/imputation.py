@@ -211,7 +211,8 @@ def _impute(
         on_treated = np.where(sample.treated[cell], residual - at_home - cells.w[at, None] * effect[g], 0.0)
         rows[at] = on_treated @ average[:, g].T - fe.centred(residual, sample.untreated[cell]) @ through
         rows[at] *= 1.0 if enlarge is None else enlarge[g]
-    return estimate, fe.all_groups(cells, rows), None if enlarge is None else _support(sample, average, through, clusters)
+    support = None if enlarge is None else _support(sample, average, through, clusters)
+    return estimate, fe.all_groups(cells, rows), support
 
 
 def _support(sample: _Sample, average: np.ndarray, through: np.ndarray, clusters: Clusters | None) -> Support:
