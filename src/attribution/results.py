@@ -52,7 +52,8 @@ class Effects(Result):
     """k >= 1 estimates on one sample, with everything needed to combine them.
 
     estimand, unit : what is estimated, in which unit ("share", "EUR a quarter", ...).
-    labels : (k rows) frame with at least `term`; also `cohort`, `period`, `event_time` where they exist.
+    labels : (k rows) frame with at least `term`; also `cohort`, `period`, `event_time` where they exist. With several
+        outcomes `term` begins with the outcome ("income: event_time=2"), and a column `outcome` names it.
     estimate : (k,) point estimates; NaN where a cell could not be estimated.
     scores : (m, k) independent score rows, S'S = covariance (see `inference`).
     n_treated, n_comparison : (k,) units behind each estimate.

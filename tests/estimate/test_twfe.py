@@ -200,7 +200,7 @@ def test_few_clusters_are_refused(name):
     for few, clusters in ((frame.assign(k=number % 40), 40), (frame.assign(k=number % 8), 8), (some, 60)):
         panel = at.Panel(few, **COLUMNS, cluster="k")
         with pytest.raises(EstimationError, match=f"k: required: more than 40 clusters.*found: {clusters} clusters.*"
-                                                  "do: use group_time_att, which corrects"):  # fmt: skip
+                                                  "use group_time_att, which corrects"):  # fmt: skip
             FAMILY[name](panel)
         if name != "pretrend":
             fit = FAMILY[name](panel, few_clusters="off")

@@ -41,6 +41,12 @@ class Clusters:
     treated: int
     arms: np.ndarray
 
+    @classmethod
+    def of(cls, group: np.ndarray, treated: np.ndarray) -> Clusters:
+        """Those of units of one cohort and others, by the (n,) number of their cluster and whether they are treated."""
+        arms = [len(np.unique(group[treated])), len(np.unique(group[~treated]))]
+        return cls(total=len(np.unique(group)), treated=arms[0], arms=np.array([arms]))
+
     @property
     def few(self) -> bool:
         """Are there so few, or so few in one arm, that their scores understate the variance?"""

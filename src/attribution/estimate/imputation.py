@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,8 @@ from ..errors import EstimationError
 from ..inference import FEW_TREATED, Support, finite, wald
 from ..results import Check, Effects
 from . import fixed_effects as fe
+from .aggregate import By
 from .few_clusters import Clusters, Rule
-
-By = Literal["overall", "event_time", "cohort", "period"]
 
 
 def imputation(

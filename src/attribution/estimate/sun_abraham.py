@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from ..results import Effects
 from . import fixed_effects as fe
 from .few_clusters import Rule
 
-By = Literal["event_time", "cohort", "overall", "cohort_period"]
+By = Literal["overall", "event_time", "cohort", "period", "cohort_period"]
 
 
 def sun_abraham(
@@ -24,8 +24,8 @@ def sun_abraham(
 ) -> Effects:  # fmt: skip
     """Interaction-weighted event study: ATT by event time, cohorts weighted by their share of those seen there.
 
-    Estimand : sum_g P(cohort g | seen at event time l) ATT(g, g + l); by="cohort" and "overall": mean over the treated
-        observations of a cohort, or of all; "cohort_period": ATT(g, t) themselves.
+    Estimand : sum_g P(cohort g | seen at event time l) ATT(g, g + l); by="cohort", "period" and "overall": mean over
+        the treated observations of a cohort, of a period, or of all; "cohort_period": ATT(g, t) themselves.
     Assumes : parallel trends of every cohort and the comparison in all periods; no effect at the base event time.
     Estimator : Sun & Abraham 2021, section 4.1: two-way fixed effects with cohort x event time indicators.
     Std. errors : sandwich over units or clusters. shares="estimated" (default) adds the sampling of the cohort shares,
@@ -41,7 +41,7 @@ def sun_abraham(
     Parameters
     ----------
     comparison : "never_treated" or "last_cohort". base_period : the event time left out for every cohort, such as -1.
-    by : "event_time", "cohort", "overall" or "cohort_period".
+    by : as in `aggregate`, "overall", "event_time", "cohort" or "period"; or "cohort_period", nothing averaged.
     small_sample : the factor of `twfe` on the regression's part of the variance (fixest's default).
     few_clusters : "auto" refuses few clusters, as `group_time_att` counts them, and corrects for few units; "off": the
         sums as they are, however few.
@@ -50,7 +50,7 @@ def sun_abraham(
     ------
     EstimationError : few clusters, nobody untreated to compare with (names the periods), a cohort not seen at the base.
     """
-    options = (("by", by, ("event_time", "cohort", "overall", "cohort_period")),
+    options = (("by", by, get_args(By)),
                ("shares", shares, ("estimated", "fixed")),
                ("comparison", comparison, ("never_treated", "last_cohort")))  # fmt: skip
     for name, value, allowed in options:
@@ -78,7 +78,7 @@ def sun_abraham(
     members = [np.logical_or.reduce([where[k] for k in np.flatnonzero(row)]) for row in weights]
     return Effects(
         estimand={"event_time": "ATT by event time", "cohort": "ATT by cohort", "overall": "ATT overall",
-                  "cohort_period": "ATT(g, t)"}[by] + ", interaction-weighted",
+                  "period": "ATT by period", "cohort_period": "ATT(g, t)"}[by] + ", interaction-weighted",
         unit=unit or panel.columns["outcome"] or "", labels=labels, estimate=estimate, scores=scores,
         n_treated=np.array([fe.units_at(cells, fit.of, mask, fit.use) for mask in members]),
         n_comparison=np.full(len(labels), pool),
