@@ -174,7 +174,7 @@ def test_by_hand():
     assert auto.dof == pytest.approx([1])
     assert (got.n_treated[0], got.n_comparison[0], got.spec["design"]) == (2, 3, "panel")
     assert got.labels["period"].tolist() == [2] and got.estimand == "ATT" and got.unit == "y"
-    apart = fit(frame, unit=None)
+    apart = fit(frame, unit=None, few_clusters="off")
     assert apart.estimate[0] == pytest.approx(2)
     groups = frame.groupby(["d", "t"])["y"]
     assert apart.std_error[0] == pytest.approx(np.sqrt((groups.var(ddof=0) / groups.size()).sum()))
@@ -283,7 +283,7 @@ def test_collinear_and_separating_covariates_are_named():
 
 def test_few_clusters_are_refused():
     """The rule of group_time_att; and where units are few, its correction."""
-    frame = two_periods(units=400).assign(k=lambda f: f["unit"] % 40)
+    frame = two_periods(n=400).assign(k=lambda f: f["unit"] % 40)
     with pytest.raises(EstimationError, match="k: required: more than 40 clusters.*found: 40 clusters"):
         fit(frame, cluster="k")
     off = fit(frame, cluster="k", few_clusters="off")
@@ -294,9 +294,23 @@ def test_few_clusters_are_refused():
         fit(frame, few_clusters="on")
 
 
+@pytest.mark.parametrize("method", ["reg", "dr"])
+def test_few_treated_units_as_in_group_time_att(method):
+    """Seven treated: the same standard error and degrees of freedom; tests/recovery/few_treated.csv has the rates."""
+    frame = two_periods(n=200, seed=4)
+    frame = frame[(frame["d"] == 0) | (frame["unit"].isin(frame.loc[frame["d"] == 1, "unit"].unique()[:7]))]
+    made = at.Panel(frame, unit="unit", period="t", cohort="g", outcome="y")
+    theirs = at.group_time_att(made, comparison="never_treated", base_period=-1, method=method, covariates=["x"])
+    ours = fit(frame, method, covariates=["x"])
+    row = (theirs.labels["period"] == 2).to_numpy()
+    assert ours.std_error == pytest.approx(theirs.std_error[row]) and ours.dof == pytest.approx(theirs.dof[row])
+    assert ours.dof == pytest.approx([6])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["panel", "cross-sections"])
 def test_few_treated_units_reject_seldom(kind):
-    r, rejected, reps = np.random.default_rng(6), {"auto": 0, "off": 0}, 150
+    r, rejected, reps = np.random.default_rng(6), {"auto": 0, "off": 0}, 60
     treated = np.repeat(np.arange(60) < 4, 2)
     for _ in range(reps):
         frame = pd.DataFrame({"unit": np.repeat(np.arange(60), 2), "t": np.tile([1, 2], 60), "d": treated * 1,

@@ -47,14 +47,18 @@ def group_time_att(
     Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1. At most
         40 clusters: leave-one-cluster-out jackknife (CV3; Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023) and
         Student's t with degrees of freedom from the design (Imbens & Kolesár 2016), also in every aggregate,
-        difference and combination; it makes the estimates again once a cluster.
+        difference and combination; it makes the estimates again once a cluster. Where fewer than 20 treated or
+        comparison units (or clusters) carry an estimate, their scores count n / (n - 1) times (the jackknife of a mean)
+        and the interval is Student's t with n - 1 degrees of freedom; aggregates that rest on more stay normal. Growth
+        skewed as an exponential is then still rejected too often (up to a tenth of draws).
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
         >= 0.995 leave; no lower clip. One cluster: refused; few: an estimate that rests on a single treated or
         comparison cluster has no standard error (NaN), with its reason in `labels`. Where `spec["score_rows"]` is
         "cells", the rows of the scores belong to no unit: combine the estimates, but do not subtract another fit's.
-    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters).
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters),
+        recovery/few_treated.csv (2 to 19 treated units).
 
     Parameters
     ----------
@@ -63,8 +67,8 @@ def group_time_att(
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
     method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
     anticipation : periods >= 0. unit : unit of the outcome for the reader; default its column name.
-    few_clusters : "auto" (at most 40 clusters, or a cohort with fewer than 10 treated or comparison clusters among up
-        to 200: jackknife and Student's t), or "off": the sums within clusters and the normal, however few they are.
+    few_clusters : "auto" (at most 40 clusters, or a cohort with fewer than 20 treated or comparison clusters among up
+        to 200: jackknife and Student's t; few units: Student's t), or "off": the sums and the normal, however few.
 
     Raises
     ------
