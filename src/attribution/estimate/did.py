@@ -58,7 +58,7 @@ def group_time_att(
         comparison cluster has no standard error (NaN), with its reason in `labels`. Where `spec["score_rows"]` is
         "cells", the rows of the scores belong to no unit: combine the estimates, but do not subtract another fit's.
     Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters),
-        recovery/few_treated.csv (2 to 19 treated units).
+        recovery/few_treated.py (2 to 19 treated units).
 
     Parameters
     ----------
