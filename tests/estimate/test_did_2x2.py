@@ -296,7 +296,7 @@ def test_few_clusters_are_refused():
 
 @pytest.mark.parametrize("method", ["reg", "dr"])
 def test_few_treated_units_as_in_group_time_att(method):
-    """Seven treated: the same standard error and degrees of freedom; tests/recovery/few_treated.py measures the rates."""
+    """Seven treated: the same standard error and degrees of freedom; tests/recovery/few_treated.py has rates."""
     frame = two_periods(n=200, seed=4)
     frame = frame[(frame["d"] == 0) | (frame["unit"].isin(frame.loc[frame["d"] == 1, "unit"].unique()[:7]))]
     made = at.Panel(frame, unit="unit", period="t", cohort="g", outcome="y")
