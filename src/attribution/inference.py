@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+FEW_TREATED = 20  # independent units (or clusters) of an arm: with fewer, Student's t
+
 
 def normal_quantile(p: float) -> float:
     """The p-quantile of N(0, 1)."""
@@ -153,6 +155,70 @@ def _satterthwaite(shift: np.ndarray) -> list[float]:
             if trace > 0.1 * largest:  # shocks that cancel within the clusters say nothing
                 out.append(float(trace**2 / (gram**2).sum()))
     return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """How many independent units (or clusters) of each arm carry K estimates: where that is few, Student's t.
+
+    sizes : (B,) units of a block, which all count alike. arms : (B,) the arm a block is of. loadings : (B, K) >= 0 of
+    each of its units.
+    """
+
+    sizes: np.ndarray
+    arms: np.ndarray
+    loadings: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray, blocks: np.ndarray, arm: int = 0) -> Support:
+        """Estimates that are means over `counts` (K,) units; those of one block (K,) share as many as they can.
+
+        Counts from `FEW_TREATED` on differ too little to tell apart; 0: a base period, which rests on nobody.
+        """
+        sizes, rows = [], []
+        for block in np.unique(blocks):
+            own = (blocks == block) & (counts > 0)
+            levels = np.unique(np.minimum(counts[own], FEW_TREATED))
+            for low, high in zip([0, *levels][:-1], levels, strict=True):
+                sizes.append((counts[own].max() if high == levels[-1] else high) - low)
+                rows.append(np.where(own & (counts >= high), 1 / np.maximum(counts, 1), 0.0))
+        return cls(sizes=np.array(sizes, float), arms=np.full(len(sizes), arm),
+                   loadings=np.array(rows).reshape(len(sizes), len(counts)))  # fmt: skip
+
+    def beside(self, other: Support) -> Support:
+        """The blocks of both."""
+        return Support(sizes=np.r_[self.sizes, other.sizes], arms=np.r_[self.arms, other.arms],
+                       loadings=np.vstack([self.loadings, other.loadings]))  # fmt: skip
+
+    def combine(self, weights: np.ndarray) -> Support:
+        """The same for linear combinations (j, K) of the estimates."""
+        return replace(self, loadings=self.loadings @ np.abs(weights).T)
+
+    @property
+    def units(self) -> np.ndarray:
+        """(K,) units that carry each estimate, in the arm with fewest: (sum a^2)^2 / sum a^4 over their loadings a.
+
+        One more than Satterthwaite's degrees of freedom of a mean with these weights and equal variances.
+        """
+        found = np.full(self.loadings.shape[1], np.inf)
+        for arm in np.unique(self.arms):
+            own = self.arms == arm
+            square = self.loadings[own] ** 2
+            total, fourth = self.sizes[own] @ square, self.sizes[own] @ square**2
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = np.fmin(found, np.where(fourth > 0, total**2 / fourth, np.inf))
+        return found
+
+    @property
+    def dof(self) -> np.ndarray | None:
+        """(K,) degrees of freedom, infinite from `FEW_TREATED` units on; None where all are."""
+        units = self.units
+        return finite(np.where(units < FEW_TREATED - 1e-6, np.maximum(units - 1, 1), np.inf))
+
+
+def finite(dof: np.ndarray | None) -> np.ndarray | None:
+    """Degrees of freedom, or None where all are infinite: the normal."""
+    return None if dof is None or np.isposinf(dof).all() else dof
 
 
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:

@@ -13,6 +13,8 @@ import pandas as pd
 from .errors import EstimationError
 from .inference import (
     Jackknife,
+    Support,
+    finite,
     normal_interval,
     normal_p_value,
     student_p_value,
@@ -50,12 +52,14 @@ class Effects(Result):
     """k >= 1 estimates on one sample, with everything needed to combine them.
 
     estimand, unit : what is estimated, in which unit ("share", "EUR a quarter", ...).
-    labels : (k rows) frame with at least `term`; also `cohort`, `period`, `event_time` where they exist.
+    labels : (k rows) frame with at least `term`; also `cohort`, `period`, `event_time` where they exist. With several
+        outcomes `term` begins with the outcome ("income: event_time=2"), and a column `outcome` names it.
     estimate : (k,) point estimates; NaN where a cell could not be estimated.
     scores : (m, k) independent score rows, S'S = covariance (see `inference`).
     n_treated, n_comparison : (k,) units behind each estimate.
     spec : the options of the call. notes : sentences a reader must see with the numbers.
-    dof : (k,) degrees of freedom of the standard errors (few clusters); None: normal. jackknife : where they come from.
+    dof : (k,) degrees of freedom of the standard errors (few clusters or units; infinite: normal); None: all normal.
+    jackknife, support : where they come from.
     shares, share_scores : (g,) estimated aggregation shares of the cohorts and their (m, g) scores, where they exist.
     """
 
@@ -72,6 +76,7 @@ class Effects(Result):
     share_scores: np.ndarray | None = None
     dof: np.ndarray | None = None
     jackknife: Jackknife | None = None
+    support: Support | None = None
 
     def __len__(self) -> int:
         return len(self.estimate)
@@ -87,11 +92,16 @@ class Effects(Result):
         variance = np.einsum("ij,ij->j", self.scores, self.scores)
         return np.where(variance > 0, np.sqrt(variance), np.nan)
 
+    @property
+    def degrees(self) -> np.ndarray:
+        """(k,) degrees of freedom; infinite: the normal."""
+        return np.full(len(self), np.inf) if self.dof is None else self.dof
+
     def conf_int(self, level: float = 0.95, band: Band = "pointwise") -> tuple[np.ndarray, np.ndarray]:
         """(low, high), each (k,). `band="simultaneous"` covers all k at once (sup-t from N(0, V)).
 
         With `dof`, Student's t in place of the normal. The band is then Bonferroni's: a covariance estimated from few
-        clusters overstates how much the estimates move together, and sup-t covers too seldom.
+        clusters or units overstates how much the estimates move together, and sup-t covers too seldom.
         """
         if not 0 < level < 1:
             raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
@@ -142,18 +152,20 @@ class Effects(Result):
             self, labels=self.labels.iloc[at].reset_index(drop=True), estimate=self.estimate[at],
             scores=self.scores[:, at], n_treated=np.asarray(self.n_treated)[at],
             n_comparison=np.asarray(self.n_comparison)[at], unit=unit or self.unit, estimand=estimand or self.estimand,
-            dof=None if self.dof is None else self.dof[at],
-            jackknife=None,
+            dof=None if self.dof is None else finite(self.dof[at]), jackknife=None, support=None,
         )  # fmt: skip
 
     def _combined_dof(self, w: np.ndarray) -> dict[str, Any]:
         """Degrees of freedom of combinations; without the clusters' own loadings, the fewest behind any of them."""
+        if self.support is not None:
+            support = self.support.combine(w)
+            return {"dof": support.dof, "support": support}
         if self.dof is None:
             return {}
         if self.jackknife is not None:
             jackknife = self.jackknife.combine(w)
             return {"dof": jackknife.dof, "jackknife": jackknife}
-        return {"dof": np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w])}
+        return {"dof": finite(np.array([np.min(self.dof[row != 0], initial=np.inf) for row in w]))}
 
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units or clusters: the same terms in one unit."""
@@ -176,11 +188,10 @@ class Effects(Result):
         if apart:
             raise EstimationError("two results of the same terms, unit and sample", f"other {' and '.join(apart)}",
                                   "take the rows that agree, or combine within one fit")  # fmt: skip
-        dofs = [one.dof for one in (self, other) if one.dof is not None]
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
             estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
-            dof=np.fmin.reduce(dofs) if dofs else None, jackknife=None,
+            dof=finite(np.fmin(self.degrees, other.degrees)), jackknife=None, support=None,
         )  # fmt: skip
 
     def scaled(self, factor: float, unit: str) -> Effects:

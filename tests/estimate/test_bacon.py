@@ -39,7 +39,8 @@ def test_bacondecomp(sample):
     frame = pd.read_parquet(ROOT / "tests" / "reference" / "did" / "medicaid_ehec.parquet")
     if sample == "treated":
         frame = frame[frame["yexp2"].notna()]
-    out = at.bacon(at.Panel(frame, unit="stfips", period="year", cohort="yexp2", outcome="dins")).table
+    panel = at.Panel(frame, unit="stfips", period="year", cohort="yexp2", outcome="dins")
+    out = at.bacon(panel, few_clusters="off").table
     ours = {(row.treated, 0 if np.isnan(row.comparison) else int(row.comparison)): row for row in out.itertuples()}
     assert len(ours) == len(REFERENCE[sample]["rows"])
     for treated, comparison, estimate, weight in REFERENCE[sample]["rows"]:
@@ -47,6 +48,8 @@ def test_bacondecomp(sample):
         assert row.estimate == pytest.approx(estimate, abs=6e-10) and row.weight == pytest.approx(weight, abs=6e-11)
         assert row.forbidden == (0 < (comparison or 0) < treated)
         assert np.isnan(row.std_error) == (2017 in (treated, comparison))  # one state: nothing to see its variation by
+    few = (out["n_treated"] < 20) | (out["n_comparison"] < 20)
+    assert (at.bacon(panel).table["std_error"].isna() == few).all()
 
 
 def test_without_never_treated():

@@ -45,7 +45,7 @@ def test_two_by_two_by_hand():
     """Changes: treated 3, 5; comparison 1, 2, 3. ATT 4 - 2 = 2; variance (1+1)/4 + (1+0+1)/9 = 13/18."""
     changes = {1: (2, 3.0), 2: (2, 5.0), 3: (np.nan, 1.0), 4: (np.nan, 2.0), 5: (np.nan, 3.0)}
     rows = [(u, t, g, 10.0 * u + (t == 2) * dy) for u, (g, dy) in changes.items() for t in (1, 2)]
-    gt = fit(pd.DataFrame(rows, columns=["unit", "t", "g", "y"]))
+    gt = fit(pd.DataFrame(rows, columns=["unit", "t", "g", "y"]), few_clusters="off")
     assert gt.labels["event_time"].tolist() == [-1, 0]
     assert gt.estimate.tolist() == pytest.approx([0, 2])
     assert gt.std_error[1] == pytest.approx(np.sqrt(13 / 18))

@@ -167,11 +167,14 @@ def test_by_hand():
     changes = {1: (1, 3.0), 2: (1, 5.0), 3: (0, 1.0), 4: (0, 2.0), 5: (0, 3.0)}
     rows = [(u, t, d, 10.0 * u + (t == 2) * dy) for u, (d, dy) in changes.items() for t in (1, 2)]
     frame = pd.DataFrame(rows, columns=["unit", "t", "d", "y"])
-    got = fit(frame)
+    got = fit(frame, few_clusters="off")
     assert got.estimate[0] == pytest.approx(2) and got.std_error[0] == pytest.approx(np.sqrt(13 / 18))
+    auto = fit(frame)  # scores of two treated count 2 / 1, of three others 3 / 2: 4 / 2 + (9 / 4) (2 / 9)
+    assert auto.estimate[0] == pytest.approx(2) and auto.std_error[0] == pytest.approx(np.sqrt(2.5))
+    assert auto.dof == pytest.approx([1])
     assert (got.n_treated[0], got.n_comparison[0], got.spec["design"]) == (2, 3, "panel")
     assert got.labels["period"].tolist() == [2] and got.estimand == "ATT" and got.unit == "y"
-    apart = fit(frame, unit=None)
+    apart = fit(frame, unit=None, few_clusters="off")
     assert apart.estimate[0] == pytest.approx(2)
     groups = frame.groupby(["d", "t"])["y"]
     assert apart.std_error[0] == pytest.approx(np.sqrt((groups.var(ddof=0) / groups.size()).sum()))
@@ -276,6 +279,54 @@ def test_collinear_and_separating_covariates_are_named():
             fit(frame, "reg", covariates=["x", "double"], unit=unit)
         with pytest.raises(EstimationError, match="no overlap.*decides"):
             fit(frame, "ipw", covariates=["s", "decides"], unit=unit)
+
+
+def test_few_clusters_are_refused():
+    """The rule of group_time_att; and where units are few, its correction."""
+    frame = two_periods(n=400).assign(k=lambda f: f["unit"] % 40)
+    with pytest.raises(EstimationError, match="k: required: more than 40 clusters.*found: 40 clusters"):
+        fit(frame, cluster="k")
+    off = fit(frame, cluster="k", few_clusters="off")
+    assert off.dof is None and off.notes[-1].startswith("Few clusters (40, ")
+    own = fit(frame[frame["unit"] < 40], cluster="unit")
+    assert not any("Few clusters" in note for note in own.notes)
+    with pytest.raises(EstimationError, match="few_clusters"):
+        fit(frame, few_clusters="on")
+
+
+@pytest.mark.parametrize("method", ["reg", "dr"])
+def test_few_treated_units_as_in_group_time_att(method):
+    """Seven treated: the same standard error and degrees of freedom; tests/recovery/few_treated.py has rates."""
+    frame = two_periods(n=200, seed=4)
+    frame = frame[(frame["d"] == 0) | (frame["unit"].isin(frame.loc[frame["d"] == 1, "unit"].unique()[:7]))]
+    made = at.Panel(frame, unit="unit", period="t", cohort="g", outcome="y")
+    theirs = at.group_time_att(made, comparison="never_treated", base_period=-1, method=method, covariates=["x"])
+    ours = fit(frame, method, covariates=["x"])
+    row = (theirs.labels["period"] == 2).to_numpy()
+    assert ours.std_error == pytest.approx(theirs.std_error[row]) and ours.dof == pytest.approx(theirs.dof[row])
+    assert ours.dof == pytest.approx([6])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["panel", "cross-sections"])
+def test_few_treated_units_reject_seldom(kind):
+    r, rejected, reps = np.random.default_rng(6), {"auto": 0, "off": 0}, 60
+    treated = np.repeat(np.arange(60) < 4, 2)
+    for _ in range(reps):
+        frame = pd.DataFrame({"unit": np.repeat(np.arange(60), 2), "t": np.tile([1, 2], 60), "d": treated * 1,
+                              "y": r.normal(size=120)})  # fmt: skip
+        for rule in rejected:
+            low, high = fit(frame, unit="unit" if kind == "panel" else None, few_clusters=rule).conf_int()
+            rejected[rule] += not low[0] <= 0 <= high[0]
+    assert rejected["auto"] / reps <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / reps)
+    assert rejected["off"] > rejected["auto"]
+
+
+def test_units_of_weight_0_are_counted_and_the_outcome_has_a_unit():
+    frame = two_periods()
+    got = fit(frame.assign(w=(frame["unit"] > 2) * 1.0), weight="w", unit_of_outcome="EUR a year")
+    assert f"{(frame.drop_duplicates('unit')['unit'] <= 2).sum()} units of weight 0 are left out." in got.notes
+    assert got.unit == "EUR a year" and (got.tidy()["unit"] == "EUR a year").all()
 
 
 def test_one_cluster():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,9 @@ from attribution.cohorts.panel import Panel
 from attribution.errors import EstimationError
 from attribution.estimate.aggregate import aggregate
 from attribution.estimate.did import group_time_att
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recovery"))
+import few_treated
 
 PERIODS = 5
 KINDS = [("overall", False), ("event_time", False), ("event_time", True), ("cohort", False), ("cohort", True),
@@ -305,9 +311,12 @@ def many(clusters, treated, r, size=10, periods=4):
 def test_few_treated_among_many_clusters():
     r = np.random.default_rng(1)
     assert many(60, 2, r).dof is not None and many(60, 30, r).dof is None
+    assert many(60, 15, r).jackknife is not None  # fewer than 20 treated
     with pytest.raises(EstimationError, match="10 treated clusters"):
         many(250, 3, r)
     assert many(250, 40, r).dof is None
+    some = many(250, 12, r)  # enough to go on, too few for the normal
+    assert some.jackknife is None and some.dof[-1] == pytest.approx(11)
 
 
 @pytest.mark.slow
@@ -320,10 +329,86 @@ def test_few_treated_among_many_clusters_reject_seldom(clusters, treated):
     assert rejected / reps <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / reps)
 
 
-def test_few_treated_units_are_told():
-    frame = pd.DataFrame({"u": np.repeat(np.arange(100), 3), "t": np.tile([1, 2, 3], 100)})
-    frame = frame.assign(g=np.where(frame["u"] < 3, 3.0, np.nan), y=np.random.default_rng(3).normal(size=300))
-    made = Panel(frame, unit="u", period="t", cohort="g", outcome="y")
-    gt = group_time_att(made, comparison="never_treated", base_period=-1)
-    assert any("fewer than 10 treated units" in note for note in gt.notes)
+# -- few treated units --
 
+
+def units(starts: dict, r, periods=5, outcomes=1, **options):
+    """Independent units without any effect: {cohort (0: never): how many}."""
+    g = np.repeat(list(starts), list(starts.values())).astype(float)
+    frame = pd.DataFrame({"u": np.repeat(np.arange(len(g)), periods), "t": np.tile(np.arange(1, periods + 1), len(g))})
+    frame = frame.assign(g=np.where(g == 0, np.nan, g)[frame["u"]])
+    for k in range(outcomes):
+        frame[f"y{k}"] = r.normal(size=len(frame))
+    made = Panel(frame, unit="u", period="t", cohort="g", outcome=[f"y{k}" for k in range(outcomes)])
+    return frame, group_time_att(made, comparison="never_treated", base_period=-1, **options)
+
+
+def test_few_treated_units_by_hand():
+    """Three changes: their sum of squares over 3^2, times (3 / 2)^2; and two degrees of freedom."""
+    frame, gt = units({3: 3, 0: 100}, np.random.default_rng(3))
+    change = frame.pivot(index="u", columns="t", values="y0").pipe(lambda y: y[3] - y[2]).to_numpy()
+    treated, others = ((part - part.mean()) @ (part - part.mean()) for part in (change[:3], change[3:]))
+    row = gt.labels.index[gt.labels["period"] == 3][0]
+    assert gt.std_error[row] == pytest.approx(np.sqrt(treated / 9 * 9 / 4 + others / 100**2))
+    assert gt.dof[row] == pytest.approx(2)
+    low, high = gt.conf_int()
+    assert high[row] - low[row] == pytest.approx(2 * stats.t.ppf(0.975, 2) * gt.std_error[row])
+    assert "4 of 5 estimates rest on fewer than 20 treated or comparison units" in gt.summary()
+
+
+def test_a_tiny_cohort_in_a_large_study_stays_a_matter_of_its_own():
+    """Its own effects have Student's t, and so has the last event time, which only it reaches; the others do not."""
+    counts = {2: 5, 3: 300, 0: 600}
+    _, gt = units(counts, np.random.default_rng(4))
+    _, off = units(counts, np.random.default_rng(4), few_clusters="off")
+    assert off.dof is None and not any("rest on fewer" in note for note in off.notes)
+    tiny, base = (gt.labels["cohort"] == 2).to_numpy(), (gt.labels["reason"] == "base period").to_numpy()
+    assert gt.dof[tiny & ~base] == pytest.approx(4) and np.isinf(gt.dof[~tiny]).all()
+    np.testing.assert_array_equal(gt.std_error[~tiny], off.std_error[~tiny])
+    events = aggregate(gt, by="event_time")
+    last = (events.labels["event_time"] == 3).to_numpy()
+    assert events.dof[last] == pytest.approx(4) and np.isinf(events.dof[~last]).all()
+    for options in ({"by": "overall"}, {"by": "event_time", "balance": 2}, {"by": "cohort", "overall": True}):
+        one, other = aggregate(gt, **options), aggregate(off, **options)
+        assert one.dof is None  # the usual bands and bounds
+        np.testing.assert_allclose(one.std_error, other.std_error, rtol=0.02)
+    heavy = aggregate(gt, by="overall", cohort_weights={2: 1, 3: 1})  # five units carry half of it
+    assert heavy.dof[0] < 6
+
+
+def test_combinations_know_how_many_units_carry_them():
+    """Cohorts of 4, 8 and 16, equal weights: (sum a^2)^2 / sum a^4 with a = 1/4, 1/8, 1/16."""
+    _, gt = units({2: 4, 3: 8, 4: 16, 0: 90}, np.random.default_rng(5))
+    at_start = (gt.labels["cohort"] == gt.labels["period"]).to_numpy()
+    loads = np.repeat([1 / 4, 1 / 8, 1 / 16], [4, 8, 16])
+    expected = (loads**2).sum() ** 2 / (loads**4).sum()
+    assert expected < 20 and gt.combine(at_start / 3).dof[0] == pytest.approx(expected - 1)
+    events = aggregate(gt, by="event_time")
+    before = (events.labels["event_time"] == -3).to_numpy()  # cohort 4 alone
+    assert events.combine(before * 2.0).dof == pytest.approx([15])
+
+
+def test_few_comparison_units_and_two_outcomes():
+    _, gt = units({3: 60, 0: 9}, np.random.default_rng(6), outcomes=2)
+    assert np.unique(gt.dof[gt.labels["reason"] == ""]) == pytest.approx([8])
+    both = aggregate(gt, by="event_time")
+    assert all(term.split(": ")[0] in ("y0", "y1") for term in both.tidy()["term"])
+
+
+def test_twenty_of_each_are_left_alone():
+    for counts in ({3: 20, 0: 20}, {3: 20, 4: 25, 0: 90}):
+        auto, off = (units(counts, np.random.default_rng(7), few_clusters=rule)[1] for rule in ("auto", "off"))
+        assert auto.dof is None and auto.support is None and auto.scores.tobytes() == off.scores.tobytes()
+
+
+@pytest.mark.parametrize("method, covariates", [("reg", 0), ("dr", 1)])
+@pytest.mark.parametrize("treated", [2, 5])
+def test_few_treated_units_reject_seldom(treated, method, covariates):
+    """Eighty outcomes at once; the scores as they are reject in 15 to 40 %."""
+    design = few_treated.Design(treated, method=method, covariates=covariates, comparison=100)
+    found = few_treated.simulate(design, reps=160, each=80, seed=3)
+    if found["reps"]:
+        assert found["rejection"] <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / found["reps"])
+        assert found["rejection_off"] > 0.11
+    else:
+        assert found["refused"] == 1

@@ -47,7 +47,7 @@ def test_every_sunab_case_is_read():
 def test_interactions_equal_dummies(made, weight, cluster):
     frame = random_panel(150, cohorts=(2, 3, 5, 9), seed=3, **made)
     fit = at.sun_abraham(at.Panel(frame, **COLUMNS, weight=weight, cluster=cluster), comparison="never_treated",
-                         base_period=-1, by="cohort_period")  # fmt: skip
+                         base_period=-1, by="cohort_period", few_clusters="off")  # fmt: skip
     columns = [(frame["g"] == g) & (frame["t"] == t) for g, t in zip(fit.labels["cohort"], fit.labels["period"],
                                                                      strict=True)]  # fmt: skip
     beta, cov = fe_oracle.regression(frame, np.column_stack(columns), weight=weight, group=cluster or "unit")
@@ -72,7 +72,7 @@ def test_estimated_shares_by_hand(made, weight, cluster):
     """A unit seen at an event time moves the average there by w (effect of its cohort - average) / sum of w."""
     frame, group = random_panel(150, cohorts=(2, 3, 5), seed=5, **made), cluster or "unit"
     panel = at.Panel(frame, **COLUMNS, weight=weight, cluster=group)
-    call = dict(comparison="never_treated", base_period=-1)
+    call = dict(comparison="never_treated", base_period=-1, few_clusters="off")
     fixed, free = (at.sun_abraham(panel, **call, shares=s) for s in ("fixed", "estimated"))
     raw = at.sun_abraham(panel, **call, by="cohort_period")
     w = (frame["w"] if weight else pd.Series(1.0, frame.index)).where(frame["y"].notna(), 0)
@@ -97,7 +97,9 @@ def test_last_cohort_ends_the_panel():
     np.testing.assert_allclose(fit.estimate, [0, 1, 3], atol=1e-10)
     assert fit.n_comparison.tolist() == [7, 7, 7]
     assert fit.notes == ("Comparison: cohort 5.", "Periods 5 and later are left out: nobody is untreated then.",
-                         "6 never-treated units are left out.")  # fmt: skip
+                         "6 never-treated units are left out.",
+                         "3 of 3 estimates rest on fewer than 20 treated or comparison units: standard errors "
+                         "enlarged by n / (n - 1), Student's t.")  # fmt: skip
 
 
 def test_recovers_effects_that_twfe_misses():

@@ -37,7 +37,8 @@ def test_by_hand_and_the_base_is_the_mirror():
     got = at.symmetric_did(panel, delay=1, horizons=[0, 2])
     # h=0: period 4 against 2: treated 6, 3; comparison -1, 0. h=2: period 6 against 0: treated 15, 4; comparison 0, 1
     assert got.estimate == pytest.approx([5.0, 9.0])
-    assert got.std_error == pytest.approx([np.sqrt(2.25 / 2 + 0.25 / 2), np.sqrt(30.25 / 2 + 0.25 / 2)])
+    by_hand = [np.sqrt(2.25 / 2 + 0.25 / 2), np.sqrt(30.25 / 2 + 0.25 / 2)]
+    assert got.std_error == pytest.approx(2 * np.array(by_hand))  # two units an arm: without one, twice as far
     assert got.labels["event_time"].tolist() == [0, 2] and got.spec["base_period"] == (-1, -3)
 
 

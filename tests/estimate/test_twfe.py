@@ -41,17 +41,22 @@ def staggered(effect, units=20, periods=6, starts=(3, 5, np.nan)) -> pd.DataFram
 def test_two_groups_two_periods_by_hand():
     frame = long([(0, 2, 1, 1.0), (0, 2, 2, 6.0), (1, 2, 1, 2.0), (1, 2, 2, 5.0),
                   (2, np.nan, 1, 0.0), (2, np.nan, 2, 1.0), (3, np.nan, 1, 3.0), (3, np.nan, 2, 6.0)])  # fmt: skip
-    fit = at.twfe(at.Panel(frame, **COLUMNS), form="static")
+    fit = at.twfe(at.Panel(frame, **COLUMNS), form="static", few_clusters="off")
     assert fit.estimate[0] == pytest.approx((5 + 3) / 2 - (1 + 3) / 2)
     # changes 5, 3 and 1, 3: each arm has sum of squares 2 around its mean, so variance 2/2^2 + 2/2^2
     assert fit.std_error[0] == pytest.approx(1.0)
     assert (fit.n_treated[0], fit.n_comparison[0]) == (2, 2)
+    # leaving one of two units out moves their mean twice as far as its score: and four units make three degrees
+    auto = at.twfe(at.Panel(frame, **COLUMNS), form="static")
+    assert auto.std_error[0] == pytest.approx(2.0) and auto.dof == pytest.approx([3])
+    assert "1 of 1 estimates rest on fewer than 20 treated or comparison units" in auto.summary()
 
 
 @pytest.mark.parametrize(("made", "weight", "cluster"), SETTINGS)
 def test_static_equals_dummies(made, weight, cluster):
     frame = random_panel(120, cohorts=(2, 3, 5, 9), seed=3, **made)
-    fit = at.twfe(at.Panel(frame, **COLUMNS, weight=weight, cluster=cluster), form="static")
+    fit = at.twfe(at.Panel(frame, **COLUMNS, weight=weight, cluster=cluster), form="static",
+                  few_clusters="off")  # fmt: skip
     beta, cov = fe_oracle.regression(frame, (frame["t"] >= frame["g"]).to_numpy()[:, None], weight=weight,
                                      group=cluster or "unit")  # fmt: skip
     np.testing.assert_allclose(fit.estimate, beta, rtol=1e-10)
@@ -61,7 +66,8 @@ def test_static_equals_dummies(made, weight, cluster):
 @pytest.mark.parametrize(("made", "weight", "cluster"), SETTINGS)
 def test_event_study_equals_dummies(made, weight, cluster):
     frame = random_panel(120, cohorts=(2, 3, 5), seed=4, **made)
-    fit = at.twfe(at.Panel(frame, **COLUMNS, weight=weight, cluster=cluster), form="event_study", base_period=-1)
+    fit = at.twfe(at.Panel(frame, **COLUMNS, weight=weight, cluster=cluster), form="event_study", base_period=-1,
+                  few_clusters="off")  # fmt: skip
     event = (frame["t"] - frame["g"]).to_numpy()
     columns = event[:, None] == fit.labels["event_time"].to_numpy()[None]
     beta, cov = fe_oracle.regression(frame, columns, weight=weight, group=cluster or "unit")
@@ -166,13 +172,13 @@ def test_one_cluster_is_refused():
 
 
 FAMILY = {
-    "twfe": lambda panel: at.twfe(panel, form="static"),
+    "twfe": lambda panel, **rule: at.twfe(panel, form="static", **rule),
     "twfe_weights": at.twfe_weights,
     "bacon": at.bacon,
-    "imputation": lambda panel: at.imputation(panel, by="overall"),
-    "pretrend": lambda panel: at.imputation_pretrend(panel, leads=1),
-    "sun_abraham": lambda panel: at.sun_abraham(panel, comparison="never_treated", base_period=-1),
-    "last_cohort": lambda panel: at.sun_abraham(panel, comparison="last_cohort", base_period=-1),
+    "imputation": lambda panel, **rule: at.imputation(panel, by="overall", **rule),
+    "pretrend": lambda panel, **rule: at.imputation_pretrend(panel, leads=1, **rule),
+    "sun_abraham": lambda panel, **rule: at.sun_abraham(panel, comparison="never_treated", base_period=-1, **rule),
+    "last_cohort": lambda panel, **rule: at.sun_abraham(panel, comparison="last_cohort", base_period=-1, **rule),
 }
 
 
@@ -185,20 +191,70 @@ def test_several_outcomes_and_cross_sections_are_refused(name):
         FAMILY[name](at.Panel(frame, **{**COLUMNS, "unit": None}))
 
 
-@pytest.mark.parametrize("name", sorted(set(FAMILY) - {"twfe_weights", "pretrend"}))
-def test_few_clusters_are_said(name):
-    frame = random_panel(200, periods=(1, 2, 3, 4, 5, 6), cohorts=(4, 6), seed=3)
-    said = "Few clusters ({}): these standard errors are too small, read them as a lower limit; group_time_att " \
-           "corrects for it."  # fmt: skip
-    for clusters in (8, 40, 41):
-        panel = at.Panel(frame.assign(k=frame["unit"] % clusters), **COLUMNS, cluster="k")
+@pytest.mark.parametrize("name", sorted(set(FAMILY) - {"twfe_weights"}))
+def test_few_clusters_are_refused(name):
+    """By the rule of group_time_att: at most 40 clusters, or up to 200 and fewer than 20 in an arm."""
+    frame = random_panel(240, periods=(1, 2, 3, 4, 5, 6), cohorts=(4, 6), seed=3)
+    number = frame["unit"] % 60
+    some = frame.assign(k=np.where(frame["g"] == 4, number % 19, number))
+    for few, clusters in ((frame.assign(k=number % 40), 40), (frame.assign(k=number % 8), 8), (some, 60)):
+        clusters = r"\d+" if name == "last_cohort" else clusters  # those of the never treated are gone
+        panel = at.Panel(few, **COLUMNS, cluster="k")
+        with pytest.raises(EstimationError, match=f"k: required: more than 40 clusters.*found: {clusters} clusters.*"
+                                                  "use group_time_att, which corrects"):  # fmt: skip
+            FAMILY[name](panel)
+        if name != "pretrend":
+            fit = FAMILY[name](panel, few_clusters="off")
+            (note,) = [note for note in fit.notes if note.startswith("Few clusters (")]
+            assert note.startswith(f"Few clusters ({fit.spec['clusters']}, ")
+            assert name == "last_cohort" or fit.spec["clusters"] == clusters
+            assert fit.spec["few_clusters"] == "off"
+            assert "_units" not in vars(panel)  # no unit's rows were loaded
+    FAMILY[name](at.Panel(frame.assign(k=number), **COLUMNS, cluster="k"))
+    own = at.Panel(frame[frame["unit"] < 16], **COLUMNS).by_unit()  # a unit as its own cluster is no few clusters
+    if name == "pretrend":
+        with pytest.raises(EstimationError, match="20 units or more behind every event time"):
+            FAMILY[name](own)
+    else:
+        assert not any("Few clusters" in note for note in FAMILY[name](own).notes)
+
+
+def few_treated(r) -> at.Panel:
+    """Three treated units among 60, two periods, no effect."""
+    frame = pd.DataFrame({"unit": np.arange(60), "g": np.where(np.arange(60) < 3, 2.0, np.nan),
+                          **{f"y{t}": r.normal(size=60) for t in (1, 2)}})  # fmt: skip
+    return at.Panel(frame, unit="unit", cohort="g", outcome={1: "y1", 2: "y2"})
+
+
+def test_few_treated_units_as_in_group_time_att():
+    """One difference of means, one standard error; three against 57 equal units have little over two degrees."""
+    panel = few_treated(np.random.default_rng(5))
+    gt = at.group_time_att(panel, comparison="never_treated", base_period=-1)
+    n, m = 3, 57
+    dof = (1 / n + 1 / m) ** 2 / (1 / n**3 + 1 / m**3) - 1
+    for name in ("twfe", "sun_abraham", "imputation"):
         fit = FAMILY[name](panel)
-        assert (said.format(clusters) in fit.notes) == (clusters <= 40)
-        assert fit.spec["clusters"] == clusters and fit.spec["score_rows"] == "clusters"
-        assert "_units" not in vars(panel)  # no unit's rows were loaded
-    small = frame[frame["unit"].isin([u for _, f in frame.groupby("g", dropna=False) for u in f["unit"].unique()[:5]])]
-    for panel in (at.Panel(frame, **COLUMNS), at.Panel(small, **COLUMNS).by_unit()):  # a unit as its own cluster
-        assert not any("Few clusters" in note for note in FAMILY[name](panel).notes)
+        assert fit.std_error == pytest.approx(gt.std_error[-1:]) and fit.dof == pytest.approx([dof])
+
+
+@pytest.mark.slow
+def test_few_treated_units_reject_seldom():
+    """The scores as they are reject a true null in every fourth panel; the three estimators are one here."""
+    r, rejected, reps = np.random.default_rng(5), {"auto": 0, "off": 0}, 100
+    for _ in range(reps):
+        panel = few_treated(r)
+        for rule in rejected:
+            low, high = FAMILY["twfe"](panel, few_clusters=rule).conf_int()
+            rejected[rule] += not low[0] <= 0 <= high[0]
+    assert rejected["auto"] / reps <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / reps)
+    assert rejected["off"] / reps > 0.15
+
+
+def test_large_cohorts_are_left_alone():
+    panel = at.Panel(random_panel(240, cohorts=(2, 4), seed=3), **COLUMNS)
+    for name in ("twfe", "sun_abraham", "imputation"):
+        auto, off = (FAMILY[name](panel, few_clusters=rule) for rule in ("auto", "off"))
+        assert auto.dof is None and auto.scores.tobytes() == off.scores.tobytes()
 
 
 def test_two_event_times_left_out_are_two_bases():

@@ -798,7 +798,7 @@ def test_few_clusters_are_refused():
     """The sets take the estimate for normal; with Student's t they would be too short."""
     few = replace(plain(), dof=np.array([5.0, 5.0, np.nan, 5.0]))
     for call in (lambda: at.relative_magnitudes(few, pre_periods=(-3, -2)), lambda: at.smoothness(few, m=(0,))):
-        with pytest.raises(EstimationError, match="more than 40 clusters, or few_clusters='off'"):
+        with pytest.raises(EstimationError, match="more than 40 clusters, or say few_clusters='off'"):
             call()
 
 

@@ -59,7 +59,7 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
         scores[groups, k] = own
     what = "mean of the treated" if of == "level" else "mean change of the treated since base"
     return replace(gt, estimate=estimate, scores=scores, estimand=what, n_comparison=np.zeros(len(gt), int), notes=(),
-                   spec={**spec, "of": of}, dof=None, jackknife=None)  # fmt: skip
+                   spec={**spec, "of": of}, dof=None, jackknife=None, support=None)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -13,8 +13,10 @@ import pandas as pd
 from ..cohorts.cells import Cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
+from ..inference import FEW_TREATED
 from ..results import Effects, Result
 from . import fixed_effects as fe
+from .few_clusters import Rule
 from .twfe import twfe
 
 NEVER, EARLY, FORBIDDEN = "treated vs never treated", "earlier vs later treated", "later vs earlier treated"
@@ -66,14 +68,15 @@ class Bacon(Result):
         return "\n".join([head, self.by_kind().to_string(index=False, float_format="%.4g"), say, *self.notes])
 
 
-def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
+def bacon(panel: Panel, *, unit: str | None = None, few_clusters: Rule = "auto") -> Bacon:
     """Decomposition of the static TWFE coefficient into all its two-group comparisons: weights and 2x2 estimates.
 
     Estimand : each comparison is (treated after - before) - (comparison after - before) in the periods in which one
         group's treatment changes and the other's does not; weights are those of the regression.
     Estimator : Goodman-Bacon 2021, theorem 1, eq. 10a-g.
     Std. errors : of each comparison from its influence function, weights taken as fixed, missing where an
-        arm has one unit; of the sum, that of `twfe`. Too small with at most 40 clusters: the notes say so.
+        arm has one unit, or fewer than 20 (few_clusters="off" shows them); of the sum, that of `twfe`, which refuses
+        few clusters.
     Edge cases : needs a balanced panel (the theorem does); units treated after the last period belong to the never
         treated; always treated units are dropped by Panel and counted in the notes, so no comparison uses them.
     Checked : sums to `twfe` (1e-10); bacondecomp on Medicaid, all comparisons.
@@ -89,7 +92,7 @@ def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
             "a balanced panel, every unit observed in every period", "units with missing periods",
             "keep complete units, or use twfe and twfe_weights, which need no balance", count=part,
         )  # fmt: skip
-    total = twfe(panel, form="static", unit=unit)
+    total = twfe(panel, form="static", unit=unit, few_clusters=few_clusters)
     groups = _Groups(cells)
     rows, contrasts = [], []
     treated = [g for g in range(len(groups.start)) if np.isfinite(groups.start[g])]
@@ -110,7 +113,7 @@ def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
     scores = fe.all_groups(cells, np.column_stack([rows for _, rows, *_ in contrasts]))
     table["n_treated"] = [n for _, _, n, _ in contrasts]
     table["n_comparison"] = [n for *_, n in contrasts]
-    few = table[["n_treated", "n_comparison"]].min(axis=1) < 2
+    few = table[["n_treated", "n_comparison"]].min(axis=1) < (2 if few_clusters == "off" else FEW_TREATED)
     table["std_error"] = np.where(few, np.nan, np.sqrt((scores**2).sum(axis=0)))
     table["forbidden"] = table["kind"] == FORBIDDEN
     table = table[["kind", "treated", "comparison", "weight", "estimate", "std_error", "n_treated", "n_comparison",
@@ -118,7 +121,8 @@ def bacon(panel: Panel, *, unit: str | None = None) -> Bacon:
     order = pd.Categorical(table["kind"], categories=KINDS)
     table = table.assign(order=order).sort_values(["order", "treated", "comparison"], kind="stable")
     return Bacon(table=table.drop(columns="order").reset_index(drop=True), total=total, unit=total.unit,
-                 spec={"estimator": "bacon", **fe.facts(cells)}, notes=fe.caveats(panel, cells))  # fmt: skip
+                 spec={"estimator": "bacon", "few_clusters": few_clusters, **fe.facts(cells)},
+                 notes=tuple(note for note in total.notes if "ATT(g, t) behind it" not in note))  # fmt: skip
 
 
 class _Groups:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,16 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..read.threads import one_setting
 from ..results import Effects
-from .few_clusters import few_treated_note, is_few, jackknifed, leave_one_out
+from .few_clusters import (
+    Rule,
+    check_rule,
+    clusters_of,
+    enlarge_few,
+    few_units_note,
+    jackknifed,
+    leave_one_out,
+    off_note,
+)
 from .group_time import Base, Comparison, GroupTimeMethod, bases, fit_cells, treated_cells
 
 NAIVE = (
@@ -26,7 +34,7 @@ NAIVE = (
 def group_time_att(
     panel: Panel, *, comparison: Comparison, base_period: Base, method: GroupTimeMethod = "dr",
     covariates: Sequence[str] = (), anticipation: int = 0, unit: str | None = None,
-    few_clusters: Literal["auto", "off"] = "auto",
+    few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Effect on each cohort in each period: ATT(g, t).
 
@@ -39,14 +47,18 @@ def group_time_att(
     Std. errors : influence function, propensity and regression estimated; summed within `cluster`; no n-1. At most
         40 clusters: leave-one-cluster-out jackknife (CV3; Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023) and
         Student's t with degrees of freedom from the design (Imbens & Kolesár 2016), also in every aggregate,
-        difference and combination; it makes the estimates again once a cluster.
+        difference and combination; it makes the estimates again once a cluster. Where fewer than 20 treated or
+        comparison units (or clusters) carry an estimate, their scores count n / (n - 1) times (the jackknife of a mean)
+        and the interval is Student's t with n - 1 degrees of freedom; aggregates that rest on more stay normal. Growth
+        skewed as an exponential is then still rejected too often (up to a tenth of draws).
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
         >= 0.995 leave; no lower clip. One cluster: refused; few: an estimate that rests on a single treated or
         comparison cluster has no standard error (NaN), with its reason in `labels`. Where `spec["score_rows"]` is
         "cells", the rows of the scores belong to no unit: combine the estimates, but do not subtract another fit's.
-    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters).
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters),
+        recovery/few_treated.py (2 to 19 treated units).
 
     Parameters
     ----------
@@ -55,8 +67,8 @@ def group_time_att(
         treatment), a negative event time such as -6, or a window (-8, -5) whose mean is the base.
     method : "dr", "dr_imp", "reg", "ipw". covariates : unit-level columns, numbers or categories.
     anticipation : periods >= 0. unit : unit of the outcome for the reader; default its column name.
-    few_clusters : "auto" (at most 40 clusters, or a cohort with fewer than 10 treated or comparison clusters among up
-        to 200: jackknife and Student's t), or "off": the sums within clusters and the normal, however few they are.
+    few_clusters : "auto" (at most 40 clusters, or a cohort with fewer than 20 treated or comparison clusters among up
+        to 200: jackknife and Student's t; few units: Student's t), or "off": the sums and the normal, however few.
 
     Raises
     ------
@@ -82,9 +94,12 @@ def group_time_att(
                     anticipation=anticipation, cross_section=panel.cross_section)  # fmt: skip
     with one_setting():
         fit = refit(cells)
+        clusters, support, jackknife = clusters_of(panel, cells, cohorts), None, None
+        if few_clusters == "auto" and clusters is not None and clusters.few:
+            jackknife = leave_one_out(cells, fit, clusters, partial(refit, fewest=1))
+        elif few_clusters == "auto":
+            support = enlarge_few(cells, fit, cohorts, clusters)
         scores, rows = fit.scores(cells)
-        few = few_clusters == "auto" and cells.clustered and not panel.own_cluster and is_few(cells, cohorts)
-        jackknife = leave_one_out(cells, fit, partial(refit, fewest=1)) if few else None
     k, early = len(fit.labels), int(n[cohort <= first].sum())
     effects = Effects(
         estimand="ATT(g, t)", unit=unit or panel.columns["outcome"] or "",
@@ -100,7 +115,9 @@ def group_time_att(
               "outcomes": panel.outcomes, "bases": bases(fit, cells.periods),
               "sample": cells.sample},
         notes=tuple(filter(None, [*_notes(fit.labels, early), base_note(base_period, anticipation),
-                                  "" if few else few_treated_note(cells, cohorts)])),
+                                  few_units_note(support, clusters is not None),
+                                  off_note(clusters) if few_clusters == "off" else ""])),
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
     return effects if jackknife is None else jackknifed(effects, jackknife)
 
@@ -128,8 +145,7 @@ def _check_options(comparison, base_period, method, anticipation, few_clusters="
 
     if comparison not in ("never_treated", "not_yet_treated"):
         refuse('comparison "never_treated" or "not_yet_treated"', comparison)
-    if few_clusters not in ("auto", "off"):
-        refuse('few_clusters "auto" or "off"', few_clusters)
+    check_rule(few_clusters)
     if method not in ("dr", "dr_imp", "reg", "ipw"):  # "ipw_ht" would move with the centring of the cells
         refuse('method "dr", "dr_imp", "reg" or "ipw"', method)
     if isinstance(anticipation, bool) or not isinstance(anticipation, (int, np.integer)) or anticipation < 0:

@@ -12,14 +12,17 @@ from ..cohorts.cells import encode_covariates
 from ..cohorts.panel import Panel
 from ..cohorts.source import read_columns
 from ..errors import DataError, DesignError, EstimationError
+from ..inference import FEW_TREATED, Support
 from ..results import Effects
 from . import kernels
+from .few_clusters import Clusters, Rule, check_rule, enlargement, few_units_note, off_note, refuse_few
 from .kernels import CannotEstimate, Method, RepeatedMethod
 
 
 def did_2x2(
     frame: Any, *, outcome: str, period: str, treated: str, method: Method | RepeatedMethod,
     covariates: Sequence[str] = (), unit: str | None = None, weight: str | None = None, cluster: str | None = None,
+    unit_of_outcome: str | None = None, few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Effect on the treated group in the later of two periods: ATT.
 
@@ -30,7 +33,9 @@ def did_2x2(
         "reg" Heckman, Ichimura & Todd 1997; "ipw" normalised weights, "ipw_ht" Abadie 2005. Cross-sections also
         "dr_rc1", "dr_imp_rc1" (not locally efficient) and "twfe" (regression; biased where effects move with x).
     Std. errors : influence function with the first stages estimated ("dr_imp": they add nothing); summed within
-        `cluster`; no n-1. A person sampled in both cross-sections needs cluster= the person.
+        `cluster`; no n-1. A person sampled in both cross-sections needs cluster= the person. Few clusters are refused,
+        as `group_time_att` counts them; fewer than 20 units (or clusters) in an arm: their scores times n / (n - 1),
+        and Student's t.
     Edge cases : units without outcome in a period (rows without outcome) are left out and counted. Comparison units
         with propensity >= 0.995 leave; no lower clip: it can move an estimate by more than its standard error.
     Checked : reference/did (R DRDID 1.2.3; its standard error of "dr" and "dr_rc1" for cross-sections has one term with
@@ -42,14 +47,17 @@ def did_2x2(
     outcome : number. period : integer, two values. treated : 0/1 or bool, the group, the same in both periods.
     covariates : numbers or categories, constant within a unit. unit : key of the units seen in both periods; None for
         repeated cross-sections, in which every row is another unit. weight : sampling weight >= 0.
-    cluster : column of independent groups.
+    cluster : column of independent groups. unit_of_outcome : unit of the outcome for the reader; default its column
+        name (`unit` of the other estimators, which here is the key).
+    few_clusters : "auto", or "off": the sums within clusters and the normal, however few they are.
 
     Raises
     ------
     DataError : what Panel refuses; a group mark that is not 0/1 or changes within a unit.
-    DesignError : not two periods, an empty group. EstimationError : collinear covariates, no overlap, one cluster.
+    DesignError : not two periods, an empty group. EstimationError : collinear covariates, no overlap, few clusters.
     """
     _check_method(method, unit)
+    check_rule(few_clusters)
     columns = [outcome, period, treated, *covariates, *(name for name in (unit, weight, cluster) if name)]
     rows = read_columns(frame, list(dict.fromkeys(columns)))
     first_treated, row = _free("first_treated", columns), _free("row", columns)
@@ -83,21 +91,34 @@ def did_2x2(
     if method != "ipw_ht":  # the others do not move with the level, and keep more digits without it
         y = y - y.mean()
     estimate, scores = _fit(method, x, names, d, None if unit is not None else seen[used, 1], w, y)
-    if panel.cluster is not None:
-        codes = np.unique(panel.cluster[used], return_inverse=True)[1]
-        scores = np.bincount(codes, scores)
-        if len(scores) < 2:
-            raise EstimationError("at least two clusters", "one", "cluster by unit", column=cluster)
+    codes = np.arange(len(y)) if panel.cluster is None else np.unique(panel.cluster[used], return_inverse=True)[1]
+    if codes.max() < 1:
+        raise EstimationError("at least two clusters", "one", "cluster by unit", column=cluster)
+    clusters = None if cluster in (None, unit) else Clusters.of(codes, d)
+    if few_clusters == "auto" and clusters is not None and clusters.few:
+        refuse_few(clusters, cluster)
+    arms = _independent(codes, d, None if unit is not None else seen[used, 1], x.shape[1] - 1)
+    support = None
+    if few_clusters == "auto" and arms.min() < FEW_TREATED:
+        support = Support(sizes=arms, arms=np.arange(2), loadings=1 / arms[:, None])
+        scores = scores * enlargement(arms)[np.where(d, 0, 1)]
+    scores = np.bincount(codes, scores)
     design = "panel" if unit is not None else "repeated cross-sections"
     left = int((~used).sum()) + panel.counts["units without any outcome, left out"]
-    notes = (f"{left} {'units without both outcomes' if unit is not None else 'rows without outcome'} are left out.",)
+    weightless = panel.counts["units of weight 0, left out"]
+    lost = {"units without both outcomes" if unit is not None else "rows without outcome": left,
+            f"{'units' if unit is not None else 'rows'} of weight 0": weightless}  # fmt: skip
+    notes = [f"{count} {what} are left out." for what, count in lost.items() if count]
+    few = off_note(clusters) if few_clusters == "off" else few_units_note(support, clusters is not None)
     return Effects(
-        estimand="ATT", unit=outcome, labels=pd.DataFrame({"term": ["att"], "period": [int(periods[1])]}),
+        estimand="ATT", unit=unit_of_outcome or outcome,
+        labels=pd.DataFrame({"term": ["att"], "period": [int(periods[1])]}),
         estimate=np.array([estimate]), scores=scores[:, None], n_treated=np.array([d.sum()]),
-        n_comparison=np.array([(~d).sum()]), notes=notes if left else (),
+        n_comparison=np.array([(~d).sum()]), notes=(*notes, *filter(None, [few])),
+        support=support, dof=None if support is None else support.dof,
         spec={"method": method, "design": design, "covariates": tuple(covariates),
               "periods": tuple(int(p) for p in periods), "units": len(y), "weight": weight,
-              "score_rows": "units" if cluster is None else "clusters",
+              "few_clusters": few_clusters, "score_rows": "units" if cluster is None else "clusters",
               "clusters": None if cluster is None else len(scores)},
     )  # fmt: skip
 
@@ -122,6 +143,13 @@ def _fit(method, x, names, d, post, w, y) -> tuple[float, np.ndarray]:
                               "both periods") from reason  # fmt: skip
         raise EstimationError(required, reason.code, mend, count=len(blamed) or None, keys=blamed) from reason
     return float(estimate[0]), w * (alpha * y + gamma[:, 0])
+
+
+def _independent(codes: np.ndarray, d: np.ndarray, post: np.ndarray | None, covariates: int) -> np.ndarray:
+    """(2,) treated and comparison units (or clusters), in the period with fewer; a covariate costs a comparison one."""
+    periods = [np.ones(len(d), bool)] if post is None else [post, ~post]
+    counts = [[len(np.unique(codes[here & arm])) for arm in (d, ~d)] for here in periods]
+    return np.maximum(np.min(counts, axis=0) - [0, covariates], 1).astype(float)
 
 
 def _check_method(method: str, unit: str | None) -> None:

@@ -1,85 +1,166 @@
-"""Standard errors from few clusters: every estimate again without each cluster, and Student's t.
+"""Standard errors from few clusters or few treated units: a jackknife, and Student's t.
 
 Scores of few clusters understate the variance, most of all when few are treated or one is large: a cluster pulls the
 estimate towards itself, and the normal quantile takes the variance for known. Leaving a cluster out undoes the first
 (the jackknife CV3: Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023), degrees of freedom from the design the
 second (Imbens & Kolesár 2016). tests/recovery/few_clusters.csv holds how often a true null is then rejected.
+
+Few treated units among many need no refits: leaving out one of n equal units moves their mean by 1 / (n - 1) of its
+distance, so the jackknife is the scores of that arm times n / (n - 1) (HC3 of MacKinnon & White 1985), with n - 1
+degrees of freedom. tests/recovery/few_treated.py measures the rates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from ..cohorts.cells import Cells
+from ..cohorts.panel import Panel
 from ..errors import EstimationError
-from ..inference import Jackknife
+from ..inference import FEW_TREATED, Jackknife, Support
 from ..results import Effects
-from .group_time import GroupTimeFit
+from .group_time import GroupTimeFit, Part
 
 FEW = 40  # clusters: with more, the scores of the clusters themselves
-FEW_TREATED = 10  # treated (or comparison) clusters of a cohort: with fewer, the jackknife up to MANY clusters
-MANY = 200
+MANY = 200  # clusters: up to here the jackknife where an arm of a cohort has fewer than FEW_TREATED of them
+FEWEST_TREATED = 10  # treated clusters among more than MANY
+
+Rule = Literal["auto", "off"]
 
 
-def is_few(cells: Cells, cohorts: np.ndarray) -> bool:
-    """Are there so few clusters, or so few in one arm, that their scores understate the variance?
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """How many clusters there are, with any treated unit, and (G, 2) with treated and with other units of a cohort."""
+
+    total: int
+    treated: int
+    arms: np.ndarray
+
+    @classmethod
+    def of(cls, group: np.ndarray, treated: np.ndarray) -> Clusters:
+        """Those of units of one cohort and others, by the (n,) number of their cluster and whether they are treated."""
+        arms = [len(np.unique(group[treated])), len(np.unique(group[~treated]))]
+        return cls(total=len(np.unique(group)), treated=arms[0], arms=np.array([arms]))
+
+    @property
+    def few(self) -> bool:
+        """Are there so few, or so few in one arm, that their scores understate the variance?"""
+        if self.total > MANY:
+            return self.treated < FEWEST_TREATED
+        return bool(self.total <= FEW or self.arms.min(initial=FEW_TREATED) < FEW_TREATED)
+
+
+def clusters_of(panel: Panel, cells: Cells, cohorts: np.ndarray) -> Clusters | None:
+    """The clusters of some cells; None where every unit is its own."""
+    if not cells.clustered or panel.own_cluster:
+        return None
+    of_row = cells.cohort[cells.cell]
+    arms = [[len(np.unique(cells.group[of_row == g])), len(np.unique(cells.group[of_row != g]))] for g in cohorts]
+    treated = len(np.unique(cells.group[np.isin(of_row, cohorts)]))
+    return Clusters(total=int(cells.group[-1]) + 1, treated=treated, arms=np.array(arms, int).reshape(-1, 2))
+
+
+def refuse_few(clusters: Clusters, column: str | None) -> NoReturn:
+    """Refuse estimators whose standard errors nothing corrects for few clusters."""
+    raise EstimationError(
+        f"more than {FEW} clusters, with at least {FEW_TREATED} in and outside of every cohort (above {MANY}: "
+        f"{FEWEST_TREATED} treated)",
+        f"{clusters.total:,} clusters, {clusters.treated:,} treated, where a true null is rejected far too often",
+        'use group_time_att, which corrects for few clusters, or say few_clusters="off" and read the standard errors '
+        "as a lower limit", column=column,
+    )  # fmt: skip
+
+
+def off_note(clusters: Clusters | None) -> str:
+    """The sentence for few clusters that nothing corrects for, by choice; empty where there are enough."""
+    if clusters is None or not clusters.few:
+        return ""
+    return (f"Few clusters ({clusters.total}, {clusters.treated} treated): these standard errors are too small, read "
+            "them as a lower limit; group_time_att corrects for it.")  # fmt: skip
+
+
+def check_rule(few_clusters: Rule) -> None:
+    if few_clusters not in ("auto", "off"):
+        raise EstimationError('few_clusters "auto" or "off"', repr(few_clusters), "choose one of these")
+
+
+def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: Clusters | None) -> Support | None:
+    """Enlarge the scores of arms of few units (or clusters); what carries each estimate, None where all have enough."""
+    counts = np.zeros((len(fit.labels), 2), int)
+    for part in fit.parts:
+        own = _units(cells, part)
+        before = counts[part.ks]
+        counts[part.ks] = np.where(before > 0, np.minimum(before, own), own)
+    if clusters is not None:
+        by_cohort = clusters.arms[np.searchsorted(cohorts, fit.labels["cohort"])]
+        counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
+    if not ((counts > 0) & (counts < FEW_TREATED)).any():
+        return None
+    factor = enlargement(counts)
+    fit.parts[:] = [replace(part, factor=factor[part.ks]) for part in fit.parts]
+    outcome, cohort = fit.labels["outcome"].to_numpy(str), fit.labels["cohort"].to_numpy()
+    treated = Support.of(counts[:, 0], pd.factorize(pd.MultiIndex.from_arrays([outcome, cohort]))[0])
+    return treated.beside(Support.of(counts[:, 1], pd.factorize(outcome)[0], arm=1))
+
+
+def enlargement(counts: np.ndarray) -> np.ndarray:
+    """n / (n - 1) where n is few, else 1."""
+    return np.where((counts > 1) & (counts < FEW_TREATED), counts / np.maximum(counts - 1, 1), 1.0)
+
+
+def _units(cells: Cells, part: Part) -> np.ndarray:
+    """(2,) treated and comparison units of a part, in the period with fewer; a covariate costs a comparison unit."""
+    periods = [part.used] if part.post is None else [part.used & part.post, part.used & ~part.post]
+    pairs = [[cells.n[here & part.treated].sum(), cells.n[here & ~part.treated].sum() - len(part.columns)]
+             for here in periods]  # fmt: skip
+    return np.maximum(np.min(pairs, axis=0), 1)
+
+
+def few_units_note(support: Support | None, clusters: bool) -> str:
+    """The sentence for estimates that rest on few treated or comparison units; empty where none does."""
+    if support is None:
+        return ""
+    few = int((support.units < FEW_TREATED - 1e-6).sum())
+    what = "clusters" if clusters else "units"
+    if not few:
+        return ""
+    return (f"{few} of {len(support.units)} estimates rest on fewer than {FEW_TREATED} treated or comparison {what}: "
+            "standard errors enlarged by n / (n - 1), Student's t.")  # fmt: skip
+
+
+def leave_one_out(
+    cells: Cells, fit: GroupTimeFit, clusters: Clusters, refit: Callable[[Cells], GroupTimeFit]
+) -> Jackknife:
+    """Every ATT(g, t) and cohort share without each cluster in turn.
+
+    refit : makes the fit again from other cells; it may be left with one unit in an arm.
 
     Raises
     ------
     EstimationError : fewer than 10 treated clusters among more than 200.
     """
-    clusters, arms = int(cells.group[-1]) + 1, _arms(cells, cohorts)
-    if clusters <= FEW:
-        return True
-    if clusters <= MANY:
-        return bool(arms.min() < FEW_TREATED)
-    treated = np.isin(cells.cohort[cells.cell], cohorts)
-    all_treated = len(np.unique(cells.group[treated]))
-    if all_treated < FEW_TREATED:
+    if clusters.total > MANY:
         raise EstimationError(
-            f"{FEW_TREATED} treated clusters or more among more than {MANY}", f"{all_treated} among {clusters:,}",
+            f"{FEWEST_TREATED} treated clusters or more among more than {MANY}",
+            f"{clusters.treated} among {clusters.total:,}",
             'cluster more coarsely, or say few_clusters="off" and read the standard errors as a lower limit',
         )  # fmt: skip
-    return False
-
-
-def few_treated_note(cells: Cells, cohorts: np.ndarray) -> str:
-    """The sentence for cohorts of few treated units or clusters, where nothing corrects for it; empty otherwise."""
-    treated = _arms(cells, cohorts)[:, 0] if cells.clustered else np.array([
-        cells.n[cells.cohort == g].sum() for g in cohorts])  # fmt: skip
-    small = int((treated < FEW_TREATED).sum())
-    what = "clusters" if cells.clustered else "units"
-    text = f"{small} of {len(cohorts)} cohorts have fewer than {FEW_TREATED} treated {what}"
-    return f"{text}: the intervals of their own effects are too short." if small else ""
-
-
-def _arms(cells: Cells, cohorts: np.ndarray) -> np.ndarray:
-    """(G, 2) clusters with treated and with other units of each cohort."""
-    of_row = cells.cohort[cells.cell]
-    return np.array([[len(np.unique(cells.group[of_row == g])), len(np.unique(cells.group[of_row != g]))]
-                     for g in cohorts])  # fmt: skip
-
-
-def leave_one_out(cells: Cells, fit: GroupTimeFit, refit: Callable[[Cells], GroupTimeFit]) -> Jackknife:
-    """Every ATT(g, t) and cohort share without each cluster in turn.
-
-    refit : makes the fit again from other cells; it may be left with one unit in an arm.
-    """
-    clusters, k = int(cells.group[-1]) + 1, len(fit.labels)
+    count, k = clusters.total, len(fit.labels)
     place = pd.Series(np.arange(k), index=fit.labels["term"])
     arms = 4 if any(part.post is not None for part in fit.parts) else 2
-    estimates, shares = np.full((1 + clusters, k), np.nan), np.zeros((1 + clusters, len(fit.shares)))
-    loadings = np.full((1 + clusters, clusters, arms, k), np.nan)
-    for r in range(1 + clusters):
+    estimates, shares = np.full((1 + count, k), np.nan), np.zeros((1 + count, len(fit.shares)))
+    loadings = np.full((1 + count, count, arms, k), np.nan)
+    for r in range(1 + count):
         left = cells.without(r - 1) if r else cells
         one = refit(left) if r else fit
         at = place[one.labels["term"]].to_numpy()
         estimates[r, at], shares[r] = one.estimate, one.shares.to_numpy()
-        loadings[r][..., at] = _loadings(left, one, clusters, arms)
+        loadings[r][..., at] = _loadings(left, one, count, arms)
     missing = np.isnan(estimates)
     loadings[np.broadcast_to(missing[:, None, None], loadings.shape)] = np.nan
     return Jackknife(estimates=estimates, shares=shares, loadings=loadings, weights=np.eye(k)[None],

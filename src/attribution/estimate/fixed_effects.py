@@ -16,7 +16,8 @@ import numpy as np
 from ..cohorts.cells import Cells, build_cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
-from .few_clusters import FEW
+from ..inference import Support
+from .few_clusters import Clusters, Rule, check_rule, clusters_of, enlargement, few_units_note, off_note, refuse_few
 
 ROUND = 1e-9  # a regressor with less than this share of its variation left is explained by the others
 
@@ -40,13 +41,23 @@ class Regression:
     residual: np.ndarray
     laplacian: np.ndarray
     period: np.ndarray
+    enlarge: np.ndarray | None = None  # (G,) of the scores of cohorts of few units
 
     def scores(self, weights: np.ndarray | None = None) -> np.ndarray:
         """(groups, J) scores of `weights @ beta`, weights (J, K); without them, of beta."""
         solve = self.inverse if weights is None else self.inverse @ weights.T
         loading = self.residual @ solve
         fitted = self.period + self.design @ self.beta
-        return grouped_by_cohort(self.cells, self.of, self.use, fitted, loading)
+        return grouped_by_cohort(self.cells, self.of, self.use, fitted, loading, self.enlarge)
+
+    def support(self, clusters: Clusters | None, weights: np.ndarray | None = None) -> Support | None:
+        """How many units carry `weights @ beta`: each by the length of what it gives to its outcome path."""
+        if self.enlarge is None:
+            return None
+        loading = self.residual @ (self.inverse if weights is None else self.inverse @ weights.T)
+        size = np.sqrt(((loading - loading.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+        sizes = independent(self.cells, self.of, len(self.cohorts), clusters)
+        return Support(sizes=sizes.astype(float), arms=np.zeros(len(sizes)), loadings=size)
 
     def factor(self) -> float:
         """G/(G-1) (N-1)/(N-K): K coefficients and periods; unit effects are nested in the clusters, so not counted."""
@@ -58,7 +69,10 @@ class Regression:
         return groups / (groups - 1) * (n - 1) / (n - k)
 
 
-def regress(cells: Cells, design: np.ndarray, names: Sequence[str], use: np.ndarray | None = None) -> Regression:
+def regress(
+    cells: Cells, design: np.ndarray, names: Sequence[str], use: np.ndarray | None = None,
+    enlarge: np.ndarray | None = None,
+) -> Regression:  # fmt: skip
     """Least squares with unit and period effects, weighted by w.
 
     Estimator : Frisch-Waugh-Lovell. With P_g = sum_c W_c M_c, s_g = sum_c M_c S_c over the cells of cohort g, and
@@ -68,7 +82,7 @@ def regress(cells: Cells, design: np.ndarray, names: Sequence[str], use: np.ndar
     Parameters
     ----------
     cells : C cells, T periods. design : (G, T, K) regressors by cohort, in the order of `cohort_index`. names : (K,)
-    for the error. use : (C, T) observations that enter; default all observed.
+    for the error. use : (C, T) observations that enter; default all observed. enlarge : see `small_sample`.
 
     Raises
     ------
@@ -94,7 +108,7 @@ def regress(cells: Cells, design: np.ndarray, names: Sequence[str], use: np.ndar
     beta = inverse @ np.einsum("gtk,gt->k", residual, moments)
     period = pinv @ (moments - np.einsum("gtk,k->gt", through, beta)).sum(axis=0)
     return Regression(cells=cells, cohorts=cohorts, of=of, use=use, design=design, beta=beta, inverse=inverse,
-                      residual=residual, laplacian=laplacian, period=period)  # fmt: skip
+                      residual=residual, laplacian=laplacian, period=period, enlarge=enlarge)  # fmt: skip
 
 
 def cohort_index(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -122,14 +136,17 @@ def centred(values: np.ndarray, use: np.ndarray) -> np.ndarray:
     return np.where(use, inside - (inside.sum(axis=1) / np.maximum(use.sum(axis=1), 1))[:, None], 0.0)
 
 
-def grouped_by_cohort(cells: Cells, of: np.ndarray, use: np.ndarray, fitted: np.ndarray, loading: np.ndarray):
+def grouped_by_cohort(
+    cells: Cells, of: np.ndarray, use: np.ndarray, fitted: np.ndarray, loading: np.ndarray,
+    enlarge: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """(groups, J) sums of loading_g' M_c (y - w fitted_g); fitted (G, T), loading (G, T, J) by cohort."""
     row_of = of[cells.cell]
     out = np.empty((len(row_of), loading.shape[2]))
     for g in range(len(fitted)):
         rows = np.flatnonzero(row_of == g)
         residual = cells.y[rows] - cells.w[rows, None] * fitted[g]
-        out[rows] = centred(residual, use[cells.cell[rows]]) @ loading[g]
+        out[rows] = centred(residual, use[cells.cell[rows]]) @ loading[g] * (1.0 if enlarge is None else enlarge[g])
     return all_groups(cells, out)
 
 
@@ -227,17 +244,34 @@ def facts(cells: Cells) -> dict[str, Any]:
             "score_rows": rows, "clusters": int(cells.group[-1]) + 1 if cells.clustered else None}  # fmt: skip
 
 
-def few(panel: Panel, cells: Cells) -> int:
-    """Number of clusters where they are too few for the sums within clusters, else 0."""
-    clusters = int(cells.group[-1]) + 1
-    return clusters if cells.clustered and not panel.own_cluster and clusters <= FEW else 0
+def small_sample(panel: Panel, cells: Cells, few_clusters: Rule) -> tuple[Clusters | None, np.ndarray | None]:
+    """The clusters, and what enlarges the scores of each cohort in the order of `cohort_index`: few units, see `few`.
+
+    Raises
+    ------
+    EstimationError : few clusters, unless the rule is "off".
+    """
+    check_rule(few_clusters)
+    cohorts, of = cohort_index(cells)
+    clusters = clusters_of(panel, cells, cohorts[cohorts <= cells.periods[-1]])
+    if few_clusters == "off":
+        return clusters, None
+    if clusters is not None and clusters.few:
+        refuse_few(clusters, panel.columns["cluster"])
+    enlarge = enlargement(independent(cells, of, len(cohorts), clusters))
+    return clusters, enlarge if (enlarge > 1).any() else None
 
 
-def caveats(panel: Panel, cells: Cells) -> tuple[str, ...]:
-    """The sentences about few clusters and about the always treated, where there are any."""
-    clusters = few(panel, cells)
+def independent(cells: Cells, of: np.ndarray, groups: int, clusters: Clusters | None) -> np.ndarray:
+    """(G,) independent units, or clusters, of each cohort."""
+    if clusters is None:
+        return np.bincount(of, cells.n, groups).astype(int)
+    return np.array([len(np.unique(cells.group[of[cells.cell] == g])) for g in range(groups)])
+
+
+def caveats(panel: Panel, clusters: Clusters | None, support: Support | None, few_clusters: Rule) -> tuple[str, ...]:
+    """The sentences about few clusters or units, and about the always treated, where there are any."""
     count = panel.counts.get("units treated in or before the first period, dropped", 0)
     text = f"{count:,} units treated in or before the first period are left out: no period before treatment."
-    small = (f"Few clusters ({clusters}): these standard errors are too small, read them as a lower limit; "
-             "group_time_att corrects for it.")  # fmt: skip
-    return (*((small,) if clusters else ()), *((text,) if count else ()))
+    few = off_note(clusters) if few_clusters == "off" else few_units_note(support, clusters is not None)
+    return (*((few,) if few else ()), *((text,) if count else ()))

@@ -28,6 +28,7 @@ class Part:
     columns: list[int]  # covariates that vary here
     share: np.ndarray  # (k,) of each estimate that comes from here: 1, or 1 / periods of a base in cross-sections
     kernel: TwoByTwo | TwoByTwoRepeated
+    factor: np.ndarray | None = None  # (k, 2) that enlarges the scores of treated and comparison units, few of them
 
     def add(self, out: np.ndarray, cells: Cells, block: slice) -> None:
         """Add the contributions of a block of moment rows to out (rows, K)."""
@@ -37,6 +38,8 @@ class Part:
         alpha, gamma = self.score(cells, at)
         gamma *= cells.w[block][rows, None]
         gamma += alpha[:, None] * (cells.y[block][rows] @ self.contrast)
+        if self.factor is not None:
+            gamma *= np.where(self.treated[at][:, None], self.factor[:, 0], self.factor[:, 1])
         out[rows[:, None], self.ks] += gamma * self.share
 
     def score(self, cells: Cells, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

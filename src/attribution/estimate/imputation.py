@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,17 @@ import pandas as pd
 from ..cohorts.cells import Cells
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
-from ..inference import wald
+from ..inference import FEW_TREATED, Support, finite, wald
 from ..results import Check, Effects
 from . import fixed_effects as fe
+from .aggregate import By
+from .few_clusters import Clusters, Rule
 
-By = Literal["overall", "event_time", "cohort", "period"]
 
-
-def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, unit: str | None = None) -> Effects:
+def imputation(
+    panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, unit: str | None = None,
+    few_clusters: Rule = "auto",
+) -> Effects:  # fmt: skip
     """Outcome less imputed untreated outcome, averaged over the treated observations: ATT, or ATT by event time.
 
     Estimand : mean of Y - Y(never) over treated observations, each counted by its sampling weight: all of them, those
@@ -28,7 +30,7 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
         observations, taken off the treated ones. Efficient where errors are homoskedastic and uncorrelated.
     Std. errors : conservative, their eq. 7: residuals of treated observations around the mean effect of their cohort
         and period (theorem 3, no leave-out), summed within units or clusters. They condition on who is treated when:
-        cohort shares are fixed. Too small with at most 40 clusters: the notes say so.
+        cohort shares are fixed. Few clusters and few units: as in `twfe`.
     Edge cases : treated observations of units never seen untreated cannot be imputed: they are left out and counted.
         An ATT(g, t) that rests on one unit carries no weight (its residual would be zero), said in the notes.
         Where nobody is untreated in a period, its effects are not identified: refused, naming cohorts and periods.
@@ -40,6 +42,8 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
     by : "overall", "event_time", "cohort", "period". anticipation : periods >= 0 before treatment that are not used.
     leads : that many event times before treatment get a row, from the separate regression of `imputation_pretrend`
         (by="event_time" only): never part of the imputation, so testing them does not distort the effects.
+    few_clusters : "auto" refuses few clusters, as `group_time_att` counts them, and corrects for few units; "off": the
+        sums as they are, however few.
     """
     if by not in ("overall", "event_time", "cohort", "period"):
         raise EstimationError('by "overall", "event_time", "cohort" or "period"', repr(by), "choose one of these")
@@ -50,7 +54,8 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
     cells = fe.cells_of(panel)
     sample = _split(cells, anticipation)
     labels, average = _averages(sample, by)
-    estimate, scores = _impute(sample, average)
+    clusters, enlarge = fe.small_sample(panel, cells, few_clusters)
+    estimate, scores, support = _impute(sample, average, enlarge, clusters)
     n = np.array([fe.units_at(cells, sample.of, one > 0, sample.treated) for one in average])
     m = int(cells.n[sample.untreated.any(axis=1)].sum())
     out = Effects(
@@ -59,10 +64,14 @@ def imputation(panel: Panel, *, by: By, anticipation: int = 0, leads: int = 0, u
         unit=unit or panel.columns["outcome"] or "", labels=labels, estimate=estimate, scores=scores, n_treated=n,
         n_comparison=np.full(len(n), m),
         spec={"estimator": "imputation", "by": by, "anticipation": anticipation, "leads": leads,
-              **fe.facts(cells)},
-        notes=(*sample.notes, *fe.caveats(panel, cells)),
+              "few_clusters": few_clusters, **fe.facts(cells)},
+        notes=(*sample.notes, *fe.caveats(panel, clusters, support, few_clusters)),
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
-    return _with_leads(out, _leads(panel, cells, leads, anticipation, unit), fe.few(panel, cells) > 0) if leads else out
+    if not leads:
+        return out
+    before = _leads(panel, cells, leads, anticipation, unit, clusters, enlarge)
+    return _with_leads(out, before, clusters is not None and clusters.few)
 
 
 def imputation_pretrend(panel: Panel, *, leads: int, anticipation: int = 0) -> Check:
@@ -71,17 +80,18 @@ def imputation_pretrend(panel: Panel, *, leads: int, anticipation: int = 0) -> C
     Estimator : Borusyak, Jaravel & Spiess 2024, section 4.4 (test 1): untreated outcome on unit and period effects and
         indicators of the last `leads` event times before treatment (and anticipation); Wald test that all are zero.
         The verdict is "failed" below p = 0.05, else none: a test that does not reject does not prove.
-    Std. errors : sandwich over units or clusters; at most 40 clusters are refused.
+    Std. errors : sandwich over units or clusters; few clusters, and few units behind an event time, are refused.
     """
     _check_count("leads", leads, 1)
     cells = fe.cells_of(panel)
-    if clusters := fe.few(panel, cells):
+    clusters, enlarge = fe.small_sample(panel, cells, "auto")
+    effects = _leads(panel, cells, leads, anticipation, None, clusters, enlarge)
+    if effects.dof is not None:
         raise EstimationError(
-            "more than 40 clusters for a joint test", f"{clusters}: it would reject far too often",
-            "look at the event times before treatment of group_time_att, which corrects for few clusters",
-            column=panel.columns["cluster"],
+            f"{FEW_TREATED} units or more behind every event time of a joint test",
+            f"{int(np.isfinite(effects.dof).sum())} event times with fewer: it would reject far too often",
+            "look at the event times before treatment of group_time_att, which corrects for few units",
         )  # fmt: skip
-    effects = _leads(panel, cells, leads, anticipation, None)
     statistic, df, p = wald(effects.estimate, effects.cov)
     return Check(
         name="imputation_pretrend", question="Were the cohorts on parallel paths before treatment?",
@@ -165,8 +175,10 @@ def _averages(sample: _Sample, by: By) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame({"term": [f"{by}={k}" for k in keys], by: keys}), average
 
 
-def _impute(sample: _Sample, average: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates (J,) and conservative scores (groups, J).
+def _impute(
+    sample: _Sample, average: np.ndarray, enlarge: np.ndarray | None, clusters: Clusters | None
+) -> tuple[np.ndarray, np.ndarray, Support | None]:
+    """Estimates (J,), conservative scores (groups, J), and how many units carry each.
 
     The estimate is sum_it v_it y_it: v = w a on treated observations, and on untreated ones what least squares makes of
     it. v sums to zero over a unit, so that unit effects drop out of its score sum_t v_it (y_it - period_t - effect_gt).
@@ -196,10 +208,29 @@ def _impute(sample: _Sample, average: np.ndarray) -> tuple[np.ndarray, np.ndarra
         at_home = (residual * home[cell]).sum(axis=1)[:, None]
         on_treated = np.where(sample.treated[cell], residual - at_home - cells.w[at, None] * effect[g], 0.0)
         rows[at] = on_treated @ average[:, g].T - fe.centred(residual, sample.untreated[cell]) @ through
-    return estimate, fe.all_groups(cells, rows)
+        rows[at] *= 1.0 if enlarge is None else enlarge[g]
+    support = None if enlarge is None else _support(sample, average, through, clusters)
+    return estimate, fe.all_groups(cells, rows), support
 
 
-def _leads(panel: Panel, cells: Cells, leads: int, anticipation: int, unit: str | None) -> Effects:
+def _support(sample: _Sample, average: np.ndarray, through: np.ndarray, clusters: Clusters | None) -> Support:
+    """How many units carry each estimate: each by the length of v over its outcome path."""
+    groups = len(sample.cohorts)
+    untreated = fe.by_cohort(sample.untreated.astype(float), sample.of, groups) > 0
+    size = np.zeros((groups, len(average)))
+    for g in range(groups):
+        home = untreated[g] / max(untreated[g].sum(), 1)
+        weights = average[:, g] - average[:, g].sum(axis=1)[:, None] * home
+        weights -= fe.centred(through.T, np.broadcast_to(untreated[g], through.T.shape))
+        size[g] = np.sqrt((weights**2).sum(axis=1))
+    sizes = fe.independent(sample.cells, sample.of, groups, clusters)
+    return Support(sizes=sizes.astype(float), arms=np.zeros(groups), loadings=size)
+
+
+def _leads(
+    panel: Panel, cells: Cells, leads: int, anticipation: int, unit: str | None, clusters: Clusters | None,
+    enlarge: np.ndarray | None,
+) -> Effects:  # fmt: skip
     """The last event times before treatment, by the regression on untreated observations alone."""
     sample = _split(cells, anticipation)
     event = fe.event_times(sample.cohorts, cells.periods)
@@ -207,13 +238,16 @@ def _leads(panel: Panel, cells: Cells, leads: int, anticipation: int, unit: str 
     _refuse_leads(np.unique(event[sample.of][sample.untreated & (event < 0)[sample.of]]), times)
     where = [event == e for e in times]
     labels = pd.DataFrame({"term": [f"event_time={e}" for e in times], "event_time": times})
-    fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist(), use=sample.untreated)
+    fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist(), use=sample.untreated,
+                     enlarge=enlarge)  # fmt: skip
+    support = fit.support(clusters)
     n = np.array([fe.units_at(cells, fit.of, one, fit.use) for one in where])
     return Effects(
         estimand="Pre-trend by event time, untreated observations", unit=unit or panel.columns["outcome"] or "",
         labels=labels, estimate=fit.beta, scores=fit.scores(), n_treated=n,
         n_comparison=np.full(leads, int(cells.n[fit.use.any(axis=1)].sum())),
         spec={"estimator": "imputation", "leads": leads, "anticipation": anticipation, **fe.facts(cells)},
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
 
 
@@ -236,7 +270,8 @@ def _refuse_leads(seen: np.ndarray, times: list[int]) -> None:
 def _with_leads(effects: Effects, before: Effects, few: bool) -> Effects:
     """Pre-trend rows in front of the effects: same score rows, so that one band can cover all."""
     _, df, p = wald(before.estimate, before.cov)
-    joint = "no joint test with few clusters" if few else f"jointly zero, p = {p:.3g} ({df} df)"
+    few = few or before.dof is not None
+    joint = "no joint test with few clusters or units" if few else f"jointly zero, p = {p:.3g} ({df} df)"
     return replace(
         effects, labels=pd.concat([before.labels, effects.labels], ignore_index=True),
         estimate=np.r_[before.estimate, effects.estimate], scores=np.hstack([before.scores, effects.scores]),
@@ -244,6 +279,7 @@ def _with_leads(effects: Effects, before: Effects, few: bool) -> Effects:
         n_comparison=np.r_[before.n_comparison, effects.n_comparison],
         notes=(f"Rows before treatment: a regression of their own; {joint}.",
                *effects.notes),
+        support=None, dof=finite(np.r_[before.degrees, effects.degrees]),
     )  # fmt: skip
 
 

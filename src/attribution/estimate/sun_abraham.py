@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,25 +12,27 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..results import Effects
 from . import fixed_effects as fe
+from .few_clusters import Rule
 
-By = Literal["event_time", "cohort", "overall", "cohort_period"]
+By = Literal["overall", "event_time", "cohort", "period", "cohort_period"]
 
 
 def sun_abraham(
     panel: Panel, *, comparison: Literal["never_treated", "last_cohort"], base_period: int, by: By = "event_time",
     shares: Literal["estimated", "fixed"] = "estimated", small_sample: bool = False, unit: str | None = None,
+    few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Interaction-weighted event study: ATT by event time, cohorts weighted by their share of those seen there.
 
-    Estimand : sum_g P(cohort g | seen at event time l) ATT(g, g + l); by="cohort" and "overall": mean over the treated
-        observations of a cohort, or of all; "cohort_period": ATT(g, t) themselves.
+    Estimand : sum_g P(cohort g | seen at event time l) ATT(g, g + l); by="cohort", "period" and "overall": mean over
+        the treated observations of a cohort, of a period, or of all; "cohort_period": ATT(g, t) themselves.
     Assumes : parallel trends of every cohort and the comparison in all periods; no effect at the base event time.
     Estimator : Sun & Abraham 2021, section 4.1: two-way fixed effects with cohort x event time indicators.
     Std. errors : sandwich over units or clusters. shares="estimated" (default) adds the sampling of the cohort shares,
         as in the paper and in eventstudyinteract, since the estimand is about the population the sample stands for;
         "fixed" speaks of cohorts of exactly these sizes, as fixest::sunab does. On balanced, unweighted panels the
         regression and the shares are uncorrelated, and the variances add, as the paper has it; elsewhere their
-        covariance is counted too. Too small with at most 40 clusters: the notes say so.
+        covariance is counted too. Few clusters and few units: as in `twfe`.
     Edge cases : comparison="last_cohort" ends the panel where the last cohort starts and leaves the never treated out,
         both said in the notes. Units treated after the last period count as never treated. As in `group_time_att`, an
         ATT(g, t) that rests on one unit shows no variation: it carries no weight, and the notes say so.
@@ -39,14 +41,16 @@ def sun_abraham(
     Parameters
     ----------
     comparison : "never_treated" or "last_cohort". base_period : the event time left out for every cohort, such as -1.
-    by : "event_time", "cohort", "overall" or "cohort_period".
+    by : as in `aggregate`, "overall", "event_time", "cohort" or "period"; or "cohort_period", nothing averaged.
     small_sample : the factor of `twfe` on the regression's part of the variance (fixest's default).
+    few_clusters : "auto" refuses few clusters, as `group_time_att` counts them, and corrects for few units; "off": the
+        sums as they are, however few.
 
     Raises
     ------
-    EstimationError : nobody untreated to compare with (names the periods), a cohort not seen at the base event time.
+    EstimationError : few clusters, nobody untreated to compare with (names the periods), a cohort not seen at the base.
     """
-    options = (("by", by, ("event_time", "cohort", "overall", "cohort_period")),
+    options = (("by", by, get_args(By)),
                ("shares", shares, ("estimated", "fixed")),
                ("comparison", comparison, ("never_treated", "last_cohort")))  # fmt: skip
     for name, value, allowed in options:
@@ -59,26 +63,29 @@ def sun_abraham(
         raise EstimationError("two comparison units or more", f"{pool}", "add untreated units")
     cohorts = np.unique(cells.cohort)
     table, where = _interactions(cells, cohorts, int(base_period))
-    fit = fe.regress(cells, fe.indicators(where, (len(cohorts), len(cells.periods))), table["term"].tolist())
+    clusters, enlarge = fe.small_sample(panel, cells, few_clusters)
+    design = fe.indicators(where, (len(cohorts), len(cells.periods)))
+    fit = fe.regress(cells, design, table["term"].tolist(), enlarge=enlarge)
     units = fe.units_by_period(fit.of, len(cohorts), cells.n, fit.use)
     weight = fe.by_cohort(cells.weight[:, None] * fit.use, fit.of, len(cohorts))
     size = np.array([weight[mask].sum() for mask in where])
     labels, weights = _groups(table, size, np.array([units[mask].sum() > 1 for mask in where]), by)
     single = np.logical_or.reduce(where) & (units == 1)
-    estimate = weights @ fit.beta
+    estimate, support = weights @ fit.beta, fit.support(clusters, weights)
     scores = fit.scores(weights) * (np.sqrt(fit.factor()) if small_sample else 1.0)
     if shares == "estimated" and by != "cohort_period":
         scores = scores + _share_scores(fit, where, size, weights, estimate)
     members = [np.logical_or.reduce([where[k] for k in np.flatnonzero(row)]) for row in weights]
     return Effects(
         estimand={"event_time": "ATT by event time", "cohort": "ATT by cohort", "overall": "ATT overall",
-                  "cohort_period": "ATT(g, t)"}[by] + ", interaction-weighted",
+                  "period": "ATT by period", "cohort_period": "ATT(g, t)"}[by] + ", interaction-weighted",
         unit=unit or panel.columns["outcome"] or "", labels=labels, estimate=estimate, scores=scores,
         n_treated=np.array([fe.units_at(cells, fit.of, mask, fit.use) for mask in members]),
         n_comparison=np.full(len(labels), pool),
         spec={"estimator": "sun_abraham", "comparison": comparison, "base_period": int(base_period), "by": by,
-              "shares": shares, "small_sample": small_sample, **fe.facts(cells)},
-        notes=(*notes, *fe.alone(cohorts, single), *fe.caveats(panel, cells)),
+              "shares": shares, "small_sample": small_sample, "few_clusters": few_clusters, **fe.facts(cells)},
+        notes=(*notes, *fe.alone(cohorts, single), *fe.caveats(panel, clusters, support, few_clusters)),
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from ..cohorts.panel import Panel
 from ..cohorts.sequential import delays, risk_sets
 from ..errors import EstimationError
+from ..inference import finite
 from ..results import Effects
 from .aggregate import aggregate
 from .did import Comparison, group_time_att
@@ -130,7 +131,7 @@ def side_by_side(parts: Sequence[Effects]) -> Effects:
         n_treated=np.concatenate([part.n_treated for part in parts]),
         n_comparison=np.concatenate([part.n_comparison for part in parts]),
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)), jackknife=None,
-        dof=None if first.dof is None else np.concatenate([part.dof for part in parts if part.dof is not None]),
+        support=None, dof=finite(np.concatenate([part.degrees for part in parts])),
     )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from ..cohorts.panel import Panel
 from ..errors import EstimationError
 from ..results import Effects
 from . import fixed_effects as fe
+from .few_clusters import Rule
 
 Form = Literal["static", "event_study"]
 
 
 def twfe(
     panel: Panel, *, form: Form, base_period: int | Sequence[int] | None = None, small_sample: bool = False,
-    unit: str | None = None,
+    unit: str | None = None, few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Regression of the outcome on treatment with unit and period effects: a sum of ATT(g, t), weights not ours.
 
@@ -28,8 +29,8 @@ def twfe(
     Assumes : parallel trends, and that homogeneity. Report `group_time_att`; keep this as the diagnostic beside it.
     Estimator : least squares. Weights of each ATT(g, t): de Chaisemartin & D'Haultfoeuille 2020, theorem 1; the notes
         say how many are negative, `twfe_weights` lists them.
-    Std. errors : sandwich over units, or over `cluster`; no small-sample factor unless asked for. Too small
-        with at most 40 clusters: the notes say so.
+    Std. errors : sandwich over units, or over `cluster`; no small-sample factor unless asked for. Few clusters
+        are refused; where few units carry an estimate, scores of small cohorts times n / (n - 1) and Student's t.
     Edge cases : units treated in or before the first period are dropped by Panel and counted in the notes; those
         treated after the last period count as untreated. Unbalanced panels keep every observed unit-period. Without
         never-treated units the event study needs two base periods (Borusyak et al. 2024, section 3.2): else refused.
@@ -41,10 +42,12 @@ def twfe(
     small_sample : multiply the variance by G/(G-1) (N-1)/(N-K), K coefficients and periods: the clustered errors of
         fixest (and of Stata's xtreg), which do not count unit effects nested in the clusters.
     unit : unit of the outcome for the reader; default its column name.
+    few_clusters : "auto" refuses few clusters, as `group_time_att` counts them, and corrects for few units; "off": the
+        sums as they are, however few.
 
     Raises
     ------
-    EstimationError : no treated unit, no untreated variation to compare with, a base period that is no event time.
+    EstimationError : few clusters, no treated unit, nobody untreated to compare with, a base that is no event time.
     """
     if form not in ("static", "event_study"):
         raise EstimationError('form "static" or "event_study"', repr(form), "choose one of these")
@@ -55,7 +58,9 @@ def twfe(
     cohorts = np.unique(cells.cohort)
     event = fe.event_times(cohorts, cells.periods)
     labels, where = _static(event) if form == "static" else _dynamic(event, base_period, cells)
-    fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist())
+    clusters, enlarge = fe.small_sample(panel, cells, few_clusters)
+    fit = fe.regress(cells, fe.indicators(where, event.shape), labels["term"].tolist(), enlarge=enlarge)
+    support = fit.support(clusters)
     bases = {} if base_period is None else {"bases": tuple((e,) for e in _left_out(base_period))}
     if form == "static":
         weights = _weights(fit)
@@ -70,8 +75,9 @@ def twfe(
         n_treated=np.array([fe.units_at(cells, fit.of, one, fit.use) for one in where]),
         n_comparison=np.full(len(labels), fe.untreated_throughout(cells)),
         spec={"estimator": "twfe", "form": form, "base_period": base_period, "small_sample": small_sample,
-              "negative_weight": negative, **bases, **fe.facts(cells)},
-        notes=(*notes, *fe.caveats(panel, cells)),
+              "negative_weight": negative, "few_clusters": few_clusters, **bases, **fe.facts(cells)},
+        notes=(*notes, *fe.caveats(panel, clusters, support, few_clusters)),
+        support=support, dof=None if support is None else support.dof,
     )  # fmt: skip
 
 

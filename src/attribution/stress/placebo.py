@@ -90,11 +90,11 @@ def pre_period(
     if effects.dof is None:
         statistic, df, p_value = wald(effects.estimate[use], effects.cov[np.ix_(use, use)])
         said = f"joint test p = {p_value:.2f} ({df} degrees of freedom)"
-    else:  # few clusters: their covariance is no ground for a joint statistic
+    else:  # few clusters or units: their covariance is no ground for a joint statistic
         p_values = effects.tidy()["p_value"].to_numpy()[use]
         statistic = float(np.abs(effects.estimate[use] / effects.std_error[use]).max())
         p_value = min(1.0, float(p_values.min()) * len(p_values))
-        said = f"largest t {statistic:.1f}, p = {p_value:.2f} over all (Bonferroni, few clusters)"
+        said = f"largest t {statistic:.1f}, p = {p_value:.2f} over all (Bonferroni, few clusters or units)"
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
     passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
     text = (

@@ -107,9 +107,9 @@ def relative_magnitudes(
         those that may decide the quantile are solved; a note says so. A narrow interval apart from the rest of a set
         may then be missed, above all with "conditional".
     Edge cases : only effects from one base for all event times and cohorts (universal, a fixed event time or a window;
-        varying, and bases that differ between cohorts, are refused), and none with Student's t (few clusters). Gaps
-        between event times count per period. A set that is not an interval is reported as its hull, with a note; an
-        empty one as missing. With `dip`, the bounds are given twice. Without the dip, nothing is assumed about the
+        varying, and bases that differ between cohorts, are refused), and none with Student's t (few clusters or units).
+        Gaps between event times count per period. A set that is not an interval is reported as its hull, with a note;
+        an empty one as missing. With `dip`, the bounds are given twice. Without the dip, nothing is assumed about the
         deviation in those periods: they set no Mbar, and the first step spans from the last period before them, one
         Mbar a period. Use `balance` in `aggregate`, or the mix of cohorts may pose as a trend.
     Checked : reference/did (R HonestDiD 0.2.6).
@@ -182,8 +182,10 @@ def path_of(effects: Effects) -> EventPath:
                               'aggregate first: at.aggregate(gt, by="event_time")')  # fmt: skip
     if effects.dof is not None:
         raise EstimationError(
-            "a normal estimate, as the confidence sets assume", "standard errors of few clusters, with Student's t",
-            "use more than 40 clusters, or few_clusters='off' in group_time_att, whose sets are then too short",
+            "a normal estimate, as the confidence sets assume",
+            "standard errors of few clusters or few units, with Student's t",
+            "keep event times of 20 units and more (`balance` in aggregate) and more than 40 clusters, or say "
+            "few_clusters='off' in the estimator, whose sets are then too short",
         )  # fmt: skip
     times = labels["event_time"].to_numpy(int)
     known = np.isfinite(effects.estimate)
@@ -321,7 +323,7 @@ def _notes(found: list[ConfidenceSet], values: list[float], parameter: str, wher
     if wide := those(lambda one: np.isinf(one.low) or np.isinf(one.high)):
         notes.append(f"{parameter} = {wide}{where}: the set is unbounded.")
     if any(one.programmes for one in found):
-        notes.append(f"Solved by linear programmes (HiGHS){where}: over {MOST:,} vertices, too many to list. They "
-                     f"confirm the ends of each set and values across it; simulated critical values have "
-                     f"{FEW_DRAWS:,} draws.")  # fmt: skip
+        notes.append(f"Too many event times and restrictions to list every case{where} (over {MOST:,}): linear "
+                     f"programmes (HiGHS) confirm the ends of each set and values across it instead, and critical "
+                     f"values are simulated from {FEW_DRAWS:,} draws.")  # fmt: skip
     return notes
