@@ -20,6 +20,8 @@ _WHERE = {
     "cohorts.cohorts": ["Cohort", "landmarks"],
     "cohorts.panel": ["Panel"],
     "design.match": ["match"],
+    "design.stratify": ["stratify"],
+    "design.optimal": ["cardinality_match"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.did": ["group_time_att"],
