@@ -1,4 +1,4 @@
-"""Cells of units that agree on their (coarsened) covariates: one group-by in the engine, at any number of covariates."""
+"""Cells of units that agree on their (coarsened) covariates: one group-by in the engine, however many covariates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cells(
     arm = "treated"
     while arm.lower() in {str(name).lower() for name in names}:
         arm += "_"
-    source = Source(units[names].assign(**{arm: treated}), [*names, arm])
+    source = Source(pd.DataFrame({**{name: units[name] for name in names}, arm: treated}, copy=False), [*names, arm])
     binned = [name for name in names if _is_binned(source, name, cuts.get(name, "sturges" if coarsen else "exact"))]
     facts = _facts(source, names, binned)
     notes = [f"{int(facts[f'missing_{i}']):,} units without {name} are a level of their own in {name}."
@@ -64,8 +64,9 @@ def cells(
         {" ".join(joins)}""")
     found = source.fetch(f"""
         SELECT unit, cell FROM coded JOIN (
-            SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS cell FROM coded
-            GROUP BY {keys} HAVING bool_or(arm) AND NOT bool_and(arm)
+            SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS cell
+            FROM (SELECT {keys} FROM coded WHERE NOT arm) SEMI JOIN (SELECT {keys} FROM coded WHERE arm) USING ({keys})
+            GROUP BY {keys}
         ) USING ({keys})""")
     out = np.full(len(units), -1)
     out[found["unit"]] = found["cell"]
@@ -87,11 +88,12 @@ def _check(units: pd.DataFrame, names: Sequence[str], cuts: Mapping[str, Cut], m
 
 def _is_binned(source: Source, name: str, cut: Cut) -> bool:
     """True where the covariate is a number to be cut; categories, and numbers that stay exact, keep their values."""
-    if isinstance(cut, Mapping) or cut == "exact":
+    kind = cut if isinstance(cut, str) else ""
+    if isinstance(cut, Mapping) or kind == "exact":
         return False
     if source.is_number(name):
         return True
-    if cut != "sturges":
+    if kind != "sturges":
         raise DesignError("cut points for numbers; a mapping for categories", f"{cut!r}",
                           "give level -> group, or nothing", column=name)  # fmt: skip
     return False
@@ -126,7 +128,7 @@ def _points(source: Source, name: str, cut: Cut, facts: Mapping[str, Any], i: in
             return ()
         found = source.one(f"SELECT quantile_cont({source.number(name)}, {shares}) AS points FROM source")["points"]
         return tuple(dict.fromkeys(float(point) for point in found))
-    if isinstance(cut, str) or isinstance(cut, bool):
+    if isinstance(cut, (str, bool)):
         raise DesignError('cuts "sturges", "quantile:4", "exact", a number of bins or a list of cut points',
                           f"{cut!r}", "choose one of these", column=name)  # fmt: skip
     if isinstance(cut, (int, np.integer)):

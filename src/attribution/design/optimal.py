@@ -1,4 +1,4 @@
-"""Optimal designs by combinatorial optimisation: pairs, full matching, the largest balanced sample. Blind to outcomes."""
+"""Designs by combinatorial optimisation: best pairs, full matching, the largest balanced sample. Blind to outcomes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def optimal_pairs(
     Parameters
     ----------
     treated : (n,) bool. place : (n,) a score (distance: absolute difference) or (n, p) points (Euclidean distance;
-        whitened covariates for Mahalanobis). ratio : comparison units per treated unit at most. width : largest distance
-        within a pair. cell : (n,) numbers on which partners must agree. allowed : function of treated and comparison row
-        positions, arrays that broadcast, to bool: which pairs may be made (a caliper on a covariate, an anti-exact rule).
+        whitened covariates for Mahalanobis). ratio : comparison units per treated unit at most. width : largest
+        distance within a pair. cell : (n,) numbers on which partners must agree. allowed : function of treated and
+        comparison row positions, arrays that broadcast, to bool: which pairs may be made (a caliper on a covariate, an
+        anti-exact rule).
     """
     treated, points = np.asarray(treated, bool), _points(place)
     left, right = [np.empty(0, int)], [np.empty(0, int)]
@@ -92,7 +93,7 @@ def cardinality_match(
 
     Parameters
     ----------
-    units : table, one row a unit. treatment : its 0/1 column. covariates : columns to balance, categories level by level.
+    units : table, one row a unit. treatment : its 0/1 column. covariates : columns to balance, categories by level.
     tols : largest difference, in SDs of the treated in the whole sample (sqrt(p(1-p)) for 0/1 columns); one for all, or
         one for every covariate. ratio : comparison units per treated unit. key : column of unique values.
     time_limit_s : seconds of search.
@@ -266,7 +267,7 @@ def _cover(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tup
     x, y = score[t][t_sorted], score[c][c_sorted]
     near_x, near_y = _nearest(x, y), _nearest(y, x)
     far_x, far_y = np.abs(x - y[near_x]), np.abs(y - x[near_y])
-    # The reach of a nearest-neighbour distance grows no faster than the score: pairs worth a look are one run of y each.
+    # A nearest-neighbour distance changes no faster than the score: the pairs worth a look are one run of y for each x.
     low = np.searchsorted(y + far_y, x - far_x, "right")
     high = np.maximum(np.searchsorted(y - far_y, x + far_x, "left"), low)
     count = high - low

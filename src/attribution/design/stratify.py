@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,27 +31,27 @@ def stratify(
 ) -> Design:  # fmt: skip
     """Group units that are alike and compare within the groups: the ATT, or the ATE, on the units so covered.
 
-    Estimand : average effect on the treated ("treated") or on everybody ("all") whose stratum holds both arms; the name
-        says how many of how many.
+    Estimand : average effect on the treated ("treated") or on everybody ("all") whose stratum holds both arms; the
+        name says how many of how many.
     Assumes : within a stratum treatment is as good as random; overlap.
-    Estimator : "exact": strata agree on every covariate. "coarsened": on every covariate once cut into bins (Iacus, King
-        & Porro 2012). "subclass": quantiles of the propensity of the target (Rosenbaum & Rubin 1984). "full": optimal
-        full matching on the propensity, one treated with one or more comparison units or the reverse, least total
-        distance (Rosenbaum 1991). Weights: treated 1, comparison n_t/n_c of their stratum, scaled to the number of
-        comparison units; for "all" each arm is weighted to the stratum's size, scaled to its own number.
+    Estimator : "exact": strata agree on every covariate. "coarsened": on every covariate once cut into bins (Iacus,
+        King & Porro 2012). "subclass": quantiles of the propensity of the target (Rosenbaum & Rubin 1984). "full":
+        optimal full matching on the propensity, one treated with one or more comparison units or the reverse, least
+        total distance (Rosenbaum 1991). Weights: treated 1, comparison n_t/n_c of their stratum, scaled to the number
+        of comparison units; for "all" each arm is weighted to the stratum's size, scaled to its own number.
     Std. errors : `strata` holds the independent groups, the strata.
-    Edge cases : units whose stratum lacks the other arm are `unmatched`, those a rule of overlap leaves out `discarded`.
-        A constant covariate does no harm to cells; the propensity refuses it. Cells do not depend on the order of rows;
-        sets of equal total distance go by `key`, or by row. Text columns of a file come as categories.
+    Edge cases : units whose stratum lacks the other arm are `unmatched`, those a rule of overlap leaves out
+        `discarded`. A constant covariate does no harm to cells; the propensity refuses it. Cells do not depend on the
+        order of rows; sets of equal total distance go by `key`, or by row. Text columns of a file come as categories.
     Checked : reference/match exact_, cem_default_, cem_cutpoints_, subclass6_, full_lalonde (MatchIt 4.7.2).
 
     Parameters
     ----------
     units : table (pandas, Polars, Arrow, a DuckDB relation, or the path of a Parquet or CSV file), one row a unit.
     treatment : its 0/1 column. covariates : what the strata, or the propensity, are made of.
-    cuts : for "coarsened", by covariate: cut points (x >= point goes to the upper bin), a number of bins of equal width,
-        "sturges" (ceil(log2 n + 1) of them; the default of numbers), "quantile:4", "exact", or for categories a mapping
-        level -> group. subclasses : number of propensity subclasses.
+    cuts : for "coarsened", by covariate: cut points (x >= point goes to the upper bin), a number of bins of equal
+        width, "sturges" (ceil(log2 n + 1) of them; the default of numbers), "quantile:4", "exact", or a mapping from
+        level to group. subclasses : number of propensity subclasses.
     distance : what "full" measures. score : a fitted propensity of the same rows, in place of a logit of `covariates`.
     ratio : for "full", (least, most) comparison units per treated unit, a least of 1/3 lets three treated share one;
         None for no limit. caliper_sd : for "full", largest distance within a set, in SDs (n - 1) of the distance.
@@ -63,7 +64,7 @@ def stratify(
     DesignError : missing or infinite values, unusable cuts, no stratum with both arms, what the propensity refuses.
     """
     units, copied = read_units(units)
-    exact = [name for name in exact if name not in covariates] if method != "full" else list(exact)
+    exact = list(dict.fromkeys(exact))
     named = [*covariates, *exact, *([key] if key else [])]
     require_columns(units, [treatment, *named])
     t = read_treatment(units, treatment)
@@ -88,6 +89,10 @@ def stratify(
     notes: tuple[str, ...] = ()
     if celled:
         part = units if not out.any() else units.iloc[kept]
+        both = [name for name in exact if name in (cuts or {})]
+        if both:
+            raise DesignError("cuts or exact agreement, not both", "columns with both", "leave them out of one",
+                              count=len(both), keys=both)  # fmt: skip
         whole = dict.fromkeys(exact, "exact")
         strata[kept], spec["cuts"], notes = cells(
             part, t[kept], [*covariates, *exact], cuts=whole | dict(cuts or {}), coarsen=method == "coarsened",
@@ -150,21 +155,24 @@ def read_units(units: Any) -> tuple[pd.DataFrame, bool]:
     picked = []
     for i, (name, kind) in enumerate(source.types.items()):
         column = quoted(name)
-        if kind == "VARCHAR":
-            # names of units stay text: a category pays only where its levels are few
-            few = source.one(f"SELECT approx_count_distinct({column}) < 1000 AS few FROM source")["few"]
-            if few:
-                source.run(f"CREATE TYPE levels_{i} AS ENUM (SELECT DISTINCT {column} FROM source "
-                           f"WHERE {column} IS NOT NULL ORDER BY 1)")  # fmt: skip
-                column = f"{column}::levels_{i} AS {column}"
+        if kind.startswith("DECIMAL"):
+            column = f"{column}::DOUBLE AS {column}"
+        # names of units stay text: a category pays only where its levels are few
+        elif kind == "VARCHAR" and source.one(f"SELECT approx_count_distinct({column}) AS n FROM source")["n"] < 1000:
+            source.run(f"CREATE TYPE levels_{i} AS ENUM (SELECT DISTINCT {column} FROM source "
+                       f"WHERE {column} IS NOT NULL ORDER BY 1)")  # fmt: skip
+            column = f"{column}::levels_{i} AS {column}"
         picked.append(column)
-    return source.frame(f"SELECT {', '.join(picked)} FROM source"), True
+    table = source.arrow(f"SELECT {', '.join(picked)} FROM source")
+    return table.to_pandas(split_blocks=True, self_destruct=True), True  # no second copy in memory
 
 
 def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing) -> None:
     if method not in _PLACE or target not in ("treated", "all") or distance not in ("logit", "propensity"):
-        raise DesignError('method "exact", "coarsened", "subclass" or "full"; target "treated" or "all"; distance '
-                          '"propensity" or "logit"', f"{method!r}, {target!r}, {distance!r}", "choose one of these")  # fmt: skip
+        raise DesignError(
+            'method "exact", "coarsened", "subclass" or "full"; target "treated" or "all"; distance "propensity" or '
+            '"logit"', f"{method!r}, {target!r}, {distance!r}", "choose one of these",
+        )  # fmt: skip
     if treatment in named:
         raise DesignError("covariates other than the treatment", "the treatment itself", "leave it out",
                           column=treatment)  # fmt: skip
@@ -190,8 +198,6 @@ def _scores(units, treatment, covariates, score, t, order) -> Propensity:
         fitted = propensity(units[[treatment, *covariates]].iloc[order], treatment, covariates)
         back = np.empty(len(order), int)
         back[order] = np.arange(len(order))
-        from dataclasses import replace
-
         return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
     if len(score.probability) != len(t) or not np.array_equal(score.treated, t):
         raise DesignError("a score of the same rows", f"{len(score.probability):,} scores for {len(t):,} units, or "
@@ -219,16 +225,16 @@ def _with_both_arms(strata: np.ndarray, t: np.ndarray) -> np.ndarray:
     arms = np.zeros((strata.max() + 2, 2), bool)
     arms[strata, t.astype(int)] = True  # -1 is the last row
     arms[-1] = False
-    good = arms.all(axis=1)
+    good = arms[:, 0] & arms[:, 1]
     return np.where(good[strata], (np.cumsum(good) - 1)[strata], -1)
 
 
 def _estimand(t, matched, out, method, target) -> str:
-    who, of = ("ATT", t) if target == "treated" else ("ATE", np.ones(len(t), bool))
+    who, of = ("ATT", t) if target == "treated" else ("ATE", np.full(len(t), True))
     covered, total = int((matched & of).sum()), int(of.sum())
     if covered == total:
         return who
-    place, kept = _PLACE[method], " inside the overlap" if out[of].any() else ""
+    place, kept = _PLACE[method], " inside the overlap" if (out & of).any() else ""
     whom = (f"the treated{kept} with comparison units in their {place}" if target == "treated"
             else f"the units{kept} with both arms in their {place}")  # fmt: skip
     return f"{who} on {whom} ({covered:,} of {total:,})"
