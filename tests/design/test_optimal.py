@@ -151,11 +151,15 @@ def test_full_sets_with_caliper_and_cells():
     assert sorted(zip(left, right, strict=True)) == [(0, 1), (2, 3), (2, 5)]
 
 
-def test_full_sets_at_a_hundred_thousand():
+def test_full_sets_at_fifty_thousand(monkeypatch):
+    """Solved in stretches or all at once: the same total, everybody in a set."""
     rng = np.random.default_rng(0)
-    t, score = rng.random(100_000) < 0.1, rng.normal(size=100_000)
+    t, score = rng.random(50_000) < 0.1, rng.normal(size=50_000)
     left, right = full_sets(t, score)
-    assert len(np.union1d(left, right)) == 100_000
+    assert len(np.union1d(left, right)) == 50_000
+    monkeypatch.setattr(optimal, "_STRETCH", 10**9)
+    whole = full_sets(t, score)
+    assert np.abs(score[left] - score[right]).sum() == pytest.approx(np.abs(score[whole[0]] - score[whole[1]]).sum())
 
 
 def test_too_many_pairs_are_refused():

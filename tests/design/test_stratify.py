@@ -258,6 +258,8 @@ BAD = {
     "unsorted": ({"cuts": {"x": [2.0, 1.0]}}, "increasing order"),
     "repeated": ({"cuts": {"x": [1.0, 1.0]}}, "increasing order"),
     "infinite cut": ({"cuts": {"x": [1.0, np.inf]}}, "finite cut points"),
+    "no cut": ({"cuts": {"x": None}}, "finite cut points"),
+    "words for cuts": ({"cuts": {"x": ["low", "high"]}}, "finite cut points"),
     "no bins": ({"cuts": {"x": 0}}, "at least one bin"),
     "bins by name": ({"cuts": {"x": "doane"}}, "choose one of these"),
     "true": ({"cuts": {"x": True}}, "choose one of these"),
@@ -290,6 +292,23 @@ def test_refused(name):
     options, words = BAD[name]
     with pytest.raises(DesignError, match=words):
         stratify(odd(), "t", **{"covariates": ["x"], "method": "coarsened"} | options)
+
+
+def test_the_design_says_how_it_was_cut_and_whom_it_leaves_out():
+    frame = odd()
+    design = stratify(frame, "t", covariates=["x", "g"], method="coarsened", cuts={"x": [0], "g": {"a": 1, "b": 1}})
+    assert design.spec["cuts"] == {"x": (0.0,), "g": {"a": 1, "b": 1}}
+    pairs = stratify(frame, "t", covariates=["x"], method="full", ratio=(1, 1), caliper_sd=0.01)
+    lost = int((pairs.unmatched & pairs.treated).sum())
+    assert pairs.estimand == f"ATT on the treated with comparison units in their set ({20 - lost} of 20)"
+    assert pairs.notes[0] == f"{lost} of 20 treated units are in no set: the effect speaks for the others only."
+    assert (np.bincount(pairs.strata[pairs.matched]) == 2).all()
+
+
+def test_columns_that_share_their_name():
+    frame = odd()
+    with pytest.raises(DesignError, match="share their name"):
+        stratify(pd.concat([frame, frame[["g"]]], axis=1), "t", covariates=["g"], method="exact")
 
 
 def test_one_treated_and_columns_that_differ_in_case():

@@ -135,9 +135,12 @@ def _points(source: Source, name: str, cut: Cut, facts: Mapping[str, Any], i: in
         if cut < 1:
             raise DesignError("at least one bin", f"{cut}", "give a number of bins >= 1", column=name)
         return _equal_width(low, high, int(cut))
-    points = np.asarray(cut, float)
+    try:
+        points = np.asarray(cut, float)
+    except (TypeError, ValueError):
+        points = np.array(np.nan)
     if points.ndim != 1 or not np.isfinite(points).all() or (np.diff(points) <= 0).any():
-        raise DesignError("finite cut points in increasing order, each once", f"{list(cut)}", "sort them",  # type: ignore[arg-type]
+        raise DesignError("finite cut points in increasing order, each once", f"{cut}", "sort them",
                           column=name)  # fmt: skip
     return tuple(points.tolist())
 

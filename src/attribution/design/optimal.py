@@ -15,6 +15,7 @@ from .propensity import encode, read_treatment, refuse_missing, require_columns,
 Allowed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _DENSE = 20_000_000  # pairs of one cell held as a full matrix (160 MB)
 _EDGES = 50_000_000  # admissible pairs held as a list
+_STRETCH = 500  # treated units solved at once
 
 
 def optimal_pairs(
@@ -279,10 +280,19 @@ def _cover(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tup
     saved = distance - far_x[i] - far_y[j]
     look = (saved < 0) & (distance <= width)
     i, j, saved = i[look], j[look], saved[look]
-    own = np.arange(len(x))
-    a, b = _matching(np.concatenate([i, own]), np.concatenate([j, len(y) + own]),
-                     np.concatenate([saved, np.zeros(len(x))]), (len(x), len(y) + len(x)))  # fmt: skip
-    a, b = a[b < len(y)], b[b < len(y)]
+    # Stretches of the line that share no pair are solved apart: the solver's time grows with the square of their size.
+    apart = np.flatnonzero(low[1:] >= np.maximum.accumulate(high)[:-1]) + 1
+    first, second, start = [np.empty(0, int)], [np.empty(0, int)], 0
+    for end in [*apart, len(x)]:
+        if end - start >= _STRETCH or end == len(x):
+            edge = slice(*np.searchsorted(i, [start, end]))
+            if edge.stop > edge.start:
+                base = j[edge].min()
+                one, other = _worthwhile(i[edge] - start, j[edge] - base, saved[edge], end - start)
+                first.append(one + start)
+                second.append(other + base)
+            start = end
+    a, b = np.concatenate(first), np.concatenate(second)
     rest_x = np.setdiff1d(np.flatnonzero(far_x <= width), a)
     rest_y = np.setdiff1d(np.flatnonzero(far_y <= width), b)
     i = np.concatenate([a, rest_x, near_y[rest_y]])
@@ -290,6 +300,14 @@ def _cover(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tup
     edges = np.unique(np.column_stack([i, j]), axis=0)  # two units may be each other's nearest
     i, j = _stars(edges[:, 0], edges[:, 1], np.abs(x[edges[:, 0]] - y[edges[:, 1]]))
     return t_sorted[i], c_sorted[j]
+
+
+def _worthwhile(i: np.ndarray, j: np.ndarray, saved: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The matching of least total `saved` (negative numbers); rows may stay unmatched."""
+    own, columns = np.arange(rows), int(j.max()) + 1
+    a, b = _matching(np.concatenate([i, own]), np.concatenate([j, columns + own]),
+                     np.concatenate([saved, np.zeros(rows)]), (rows, columns + rows))  # fmt: skip
+    return a[b < columns], b[b < columns]
 
 
 def _nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -67,6 +67,10 @@ def stratify(
     exact = list(dict.fromkeys(exact))
     named = [*covariates, *exact, *([key] if key else [])]
     require_columns(units, [treatment, *named])
+    twice = [name for name in dict.fromkeys([treatment, *named]) if list(units.columns).count(name) > 1]
+    if twice:
+        raise DesignError("one column of each name", "columns that share their name", "rename or drop the others",
+                          count=len(twice), keys=twice)  # fmt: skip
     t = read_treatment(units, treatment)
     _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing)
     celled = method in ("exact", "coarsened")
@@ -94,11 +98,12 @@ def stratify(
             raise DesignError("cuts or exact agreement, not both", "columns with both", "leave them out of one",
                               count=len(both), keys=both)  # fmt: skip
         whole = dict.fromkeys(exact, "exact")
-        strata[kept], spec["cuts"], notes = cells(
+        strata[kept], points, notes = cells(
             part, t[kept], [*covariates, *exact], cuts=whole | dict(cuts or {}), coarsen=method == "coarsened",
             missing=missing,
         )  # fmt: skip
-        spec["missing"] = missing
+        groups = {name: dict(cut) for name, cut in (cuts or {}).items() if isinstance(cut, Mapping)}
+        spec |= {"cuts": points | groups, "missing": missing}
     else:
         assert p is not None and d is not None
         cell = units.groupby(exact, sort=True, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
@@ -246,10 +251,11 @@ def _notes(t, matched, out, method, target, discard) -> tuple[str, ...]:
         notes.append(f"{int((out & t).sum()):,} treated and {int((out & ~t).sum()):,} comparison units were discarded: "
                      f"no overlap ({discard}).")  # fmt: skip
     lost, off = int((t & ~matched & ~out).sum()), int((~t & ~matched & ~out).sum())
+    where = (("are in no set",) * 2 if method == "full"
+             else (f"have no comparison unit in their {place}", f"are in a {place} without treated units"))  # fmt: skip
+    others = ": the effect speaks for the others only"
     if lost:
-        notes.append(f"{lost:,} of {int(t.sum()):,} treated units have no comparison unit in their {place}: the effect "
-                     "speaks for the others only.")  # fmt: skip
+        notes.append(f"{lost:,} of {int(t.sum()):,} treated units {where[0]}{others}.")
     if off:
-        others = ": the effect speaks for the others only" if target == "all" else ""
-        notes.append(f"{off:,} comparison units are in a {place} without treated units{others}.")
+        notes.append(f"{off:,} comparison units {where[1]}{others if target == 'all' else ''}.")
     return tuple(notes)
