@@ -298,7 +298,7 @@ def test_the_design_says_how_it_was_cut_and_whom_it_leaves_out():
     frame = odd()
     design = stratify(frame, "t", covariates=["x", "g"], method="coarsened", cuts={"x": [0], "g": {"a": 1, "b": 1}})
     assert design.spec["cuts"] == {"x": (0.0,), "g": {"a": 1, "b": 1}}
-    pairs = stratify(frame, "t", covariates=["x"], method="full", ratio=(1, 1), caliper_sd=0.01)
+    pairs = stratify(frame, "t", covariates=["x"], method="full", ratio=(1, 1), caliper_sd=0.1)
     lost = int((pairs.unmatched & pairs.treated).sum())
     assert pairs.estimand == f"ATT on the treated with comparison units in their set ({20 - lost} of 20)"
     assert pairs.notes[0] == f"{lost} of 20 treated units are in no set: the effect speaks for the others only."
