@@ -21,7 +21,7 @@ _WHERE = {
     "cohorts.panel": ["Panel"],
     "design.match": ["match"],
     "design.stratify": ["stratify"],
-    "design.optimal": ["cardinality_match"],
+    "design.cardinality": ["cardinality_match"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.did": ["group_time_att"],

@@ -1,16 +1,13 @@
-"""Designs by combinatorial optimisation: best pairs, full matching, the largest balanced sample. Blind to outcomes."""
+"""Optimal pairs and optimal full matching: the least total distance, by assignment and network flow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
-from ..results import Design
-from .propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
 
 Allowed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _DENSE = 20_000_000  # pairs of one cell held as a full matrix (160 MB)
@@ -38,11 +35,12 @@ def optimal_pairs(
     """
     treated, points = np.asarray(treated, bool), _points(place)
     left, right = [np.empty(0, int)], [np.empty(0, int)]
+    steps = np.arange(ratio, 0, -1)  # many first partners before second ones
     for t, c in _by_cell(treated, cell):
         if len(t) * len(c) * ratio <= _DENSE:
-            i, j = _assign_dense(_matrix(points, t, c, width, allowed), ratio)
+            i, j = _assign_dense(_matrix(points, t, c, width, allowed), steps)
         else:
-            i, j = _assign_sparse(*_edges(points, t, c, width, allowed), len(t), len(c), ratio)
+            i, j = _assign_sparse(*_edges(points, t, c, width, allowed), len(t), len(c), steps)
         left.append(t[i])
         right.append(c[j])
     one, other = np.concatenate(left), np.concatenate(right)
@@ -59,7 +57,8 @@ def full_sets(
 
     Estimator : Rosenbaum 1991; Hansen & Klopfer 2006. Without limits it is a minimum-weight edge cover: with m(u) the
         distance of a unit's nearest partner, a matching on the pairs with d(i, j) < m(i) + m(j), everyone else to the
-        nearest. With limits, the linear program of the same network (totally unimodular: its vertices are whole).
+        nearest. With limits: first as many units in sets as the limits admit, then distance; an assignment, or the
+        linear program of the network (totally unimodular: its vertices are whole).
 
     Parameters
     ----------
@@ -75,80 +74,6 @@ def full_sets(
     one, other = np.concatenate(left), np.concatenate(right)
     order = np.lexsort((other, one))
     return one[order], other[order]
-
-
-def cardinality_match(
-    units: Any, treatment: str, *, covariates: Sequence[str], tols: float | Mapping[str, float] = 0.05, ratio: int = 1,
-    key: str | None = None, time_limit_s: float = 60.0,
-) -> Design:  # fmt: skip
-    """The largest matched sample whose means agree within a tolerance: the ATT on the treated of that sample.
-
-    Estimand : average effect on the treated units that are kept; the name says how many of how many.
-    Assumes : given the covariates nobody knew more about their outcome when treatment was decided.
-    Estimator : Zubizarreta, Paredes & Rosenbaum 2014: most treated units, `ratio` comparison units for each, with every
-        |standardised mean difference| <= tolerance; an integer program (HiGHS).
-    Std. errors : no pairs are made, each unit is its own group.
-    Edge cases : the size is unique, the units chosen are not; with `key` the answer does not depend on the order of
-        rows. A program that is not proven optimal within the time limit is refused, with the best size found.
-    Checked : reference/match/cardinality_lalonde (MatchIt 4.7.2, Symphony).
-
-    Parameters
-    ----------
-    units : table, one row a unit. treatment : its 0/1 column. covariates : columns to balance, categories by level.
-    tols : largest difference, in SDs of the treated in the whole sample (sqrt(p(1-p)) for 0/1 columns); one for all, or
-        one for every covariate. ratio : comparison units per treated unit. key : column of unique values.
-    time_limit_s : seconds of search.
-    """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    units = to_pandas(units)
-    require_columns(units, [treatment, *covariates, *([key] if key else [])])
-    t = read_treatment(units, treatment)
-    refuse_missing(units, [*covariates, *([key] if key else [])])
-    if treatment in covariates or not len(covariates):
-        raise DesignError("covariates other than the treatment", f"{list(covariates)}", "name what must balance")
-    if int(ratio) != ratio or not 1 <= ratio <= (~t).sum():
-        raise DesignError("a whole ratio from 1 to the size of the pool", f"ratio = {ratio}", "lower the ratio")
-    order = key_order(units, key)
-    x, labels, origins = encode(units, covariates, drop_base=False)
-    limit = _tolerances(tols, covariates, origins)
-    x, arm = x[order], t[order]
-    z = (x - x[arm].mean(axis=0)) / _spread(x, arm)
-    sign = np.where(arm, 1.0, -1.0 / ratio)
-    gap = (z * sign[:, None]).T  # summed over the chosen units: difference of means times the number of treated
-    scale = 1_000.0  # the solver's feasibility tolerance is absolute: keep it far below the balance asked for
-    found = milp(
-        -arm.astype(float), integrality=np.ones(len(arm)), bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(scale * (gap - limit[:, None] * arm), -np.inf, 0),
-                     LinearConstraint(scale * (gap + limit[:, None] * arm), 0, np.inf),
-                     LinearConstraint(sign * ratio, 0, 0)],
-        options={"time_limit": float(time_limit_s), "mip_rel_gap": 0.0},
-    )  # fmt: skip
-    if found.status != 0:
-        best = "none found" if found.x is None else f"{int(np.round(found.x)[arm].sum())} treated units found so far"
-        raise DesignError(f"the largest balanced sample, proven within {time_limit_s:g} seconds",
-                          f"{best}, at most {_bound(found, arm)} possible",
-                          "raise time_limit_s or the tolerances, or balance on less")  # fmt: skip
-    kept = np.zeros(len(t), bool)
-    kept[order] = np.round(found.x).astype(bool)
-    n_kept, n_treated = int((kept & t).sum()), int(t.sum())
-    if not n_kept:
-        raise DesignError("at least one treated unit in a balanced sample", "none", "raise the tolerances",
-                          count=n_treated)  # fmt: skip
-    smd = (gap @ np.round(found.x)) / n_kept
-    strata = np.full(len(t), -1)
-    strata[order[kept[order]]] = np.arange(int(kept.sum()))
-    lost = n_treated - n_kept
-    notes = (f"{lost:,} of {n_treated:,} treated units were left out to reach the balance asked for: the effect speaks "
-             "for the others only.",) if lost else ()  # fmt: skip
-    return Design(
-        estimand=f"ATT on the treated of the largest balanced sample ({n_kept:,} of {n_treated:,})" if lost else "ATT",
-        units=units.copy(), treatment=treatment, covariates=tuple(covariates), weights=kept.astype(float),
-        pairs=no_pairs(), strata=strata, discarded=np.zeros(len(t), bool), unmatched=~kept,
-        spec={"method": "cardinality", "ratio": ratio, "tols": dict(zip(labels, limit.tolist(), strict=True)),
-              "largest_smd": float(np.abs(smd).max()), "key": key},
-        notes=notes,
-    )  # fmt: skip
 
 
 def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
@@ -171,7 +96,7 @@ def _points(place: np.ndarray) -> np.ndarray:
     return points[:, None] if points.ndim == 1 else points
 
 
-def _by_cell(treated: np.ndarray, cell: np.ndarray | None):
+def _by_cell(treated: np.ndarray, cell: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(treated rows, comparison rows) of every cell that holds both arms."""
     if cell is None:
         yield np.flatnonzero(treated), np.flatnonzero(~treated)
@@ -224,27 +149,25 @@ def _too_many(pairs: int) -> None:
                       "set or narrow the caliper, or match exactly on more")  # fmt: skip
 
 
-def _reward(largest: float, rows: int, ratio: int) -> np.ndarray:
-    """(ratio,) what a first, second, ... partner is worth: each more than any sum of distances can win back."""
-    return (2.0 * rows * ratio * largest + 1.0) * np.arange(ratio, 0, -1)
-
-
-def _assign_dense(distance: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
+def _assign_dense(distance: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows and columns, a column once, a row as often as there are steps: what its first, second, ... partner
+    is worth, in units above any sum of distances that could be won back."""
     from scipy.optimize import linear_sum_assignment
 
     rows, possible = len(distance), np.isfinite(distance)
-    if ratio == 1 and possible.all() and rows <= distance.shape[1]:
+    if len(steps) == 1 and possible.all() and rows <= distance.shape[1]:
         return linear_sum_assignment(distance)
-    worth = _reward(distance[possible].max(initial=0.0), rows, ratio)
+    worth = (2.0 * rows * len(steps) * distance[possible].max(initial=0.0) + 1.0) * steps
     cost = np.concatenate([np.where(possible, distance - each, 0.0) for each in worth])
     i, j = linear_sum_assignment(cost)
     kept = cost[i, j] < 0
     return i[kept] % rows, j[kept]
 
 
-def _assign_sparse(i, j, distance, rows: int, columns: int, ratio: int) -> tuple[np.ndarray, np.ndarray]:
+def _assign_sparse(i, j, distance, rows: int, columns: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same on a list of pairs: every copy of a treated unit may also take a column of its own, unpaired."""
-    worth = _reward(distance.max(initial=0.0), rows, ratio)
+    ratio = len(steps)
+    worth = (2.0 * rows * ratio * distance.max(initial=0.0) + 1.0) * steps
     copies = np.arange(rows * ratio)
     cost = np.concatenate([*(distance - each for each in worth), np.zeros(len(copies))])
     left = np.concatenate([*(i + rows * copy for copy in range(ratio)), copies])
@@ -333,67 +256,60 @@ def _stars(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> tuple[np.ndarr
 
 
 def _limited(points, t, c, width: float, ratio: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Full matching with limits on the sets, as a network flow; places in t and c."""
-    from scipy.optimize import linprog
-    from scipy.sparse import coo_array, hstack, identity, vstack
-
-    least, most = max(int(np.floor(ratio[0] + 1e-9)), 1), int(np.floor(ratio[1] + 1e-9))
-    shared = max(int(np.floor(1 / ratio[0] + 1e-9)), 1)  # treated units that may share a comparison unit
-    most = max(most, 1)
+    """Full matching with limits on the sets: first as many units as possible, then distance; places in t and c."""
+    least, most = max(int(ratio[0] + 1e-9), 1), int(ratio[1] + 1e-9)
+    shared = max(int(1 / ratio[0] + 1e-9), 1)  # treated units that may share a comparison unit
     i, j, distance = _edges(points, t, c, width, None)
-    enough = np.bincount(i, minlength=len(t)) >= least
-    i, j, distance = i[enough[i]], j[enough[i]], distance[enough[i]]
-    t_seen, i = np.unique(i, return_inverse=True)
-    c_seen, j = np.unique(j, return_inverse=True)
-    n, m, e = len(t_seen), len(c_seen), np.arange(len(i))
-    if not len(e):
-        return e, e
-    reach = coo_array((np.ones(2 * len(e)), (np.r_[i, n + j], np.r_[e, e])), shape=(n + m, len(e))).tocsr()
-    # A unit may stay out, at a price above any distance it could save: first as many units as possible, then distance.
-    price = 2.0 * (n + m) * distance.max() + 1.0
-    out = identity(n + m, format="csr")
-    if least > 1:  # all or none would not be whole at the vertices
-        out = hstack([coo_array((n, n)), coo_array((n, m))]).tocsr(), out[n:]
-        out = vstack(out).tocsr()
+    t_seen = np.flatnonzero(np.bincount(i, minlength=len(t)) >= least)
+    able = np.isin(i, t_seen)
+    c_seen = np.unique(j[able])
+    i, j, distance = np.searchsorted(t_seen, i[able]), np.searchsorted(c_seen, j[able]), distance[able]
+    n, m = len(t_seen), len(c_seen)
+    if not len(i):
+        return i, j
+    most, shared, every = min(most, m), min(shared, n), len(i) == n * m
+    # Where one side serves once each, by the limits or for want of the other, it is assigned to copies of the other. A
+    # first partner brings two units into a set, a further one brings one.
+    if (shared == 1 or (every and m >= n * most)) and n * most * m <= _DENSE:
+        matrix = np.full((n, m), np.inf)
+        matrix[i, j] = distance
+        one, two = _assign_dense(matrix, np.where(np.arange(most) < least, 2, 1))
+        if least > 1 and (np.bincount(one, minlength=n) < least).any():
+            _no_sets(least, n, m)
+    elif (most == 1 or (every and n >= m * shared)) and m * shared * n <= _DENSE:
+        matrix = np.full((m, n), np.inf)
+        matrix[j, i] = distance
+        two, one = _assign_dense(matrix, np.where(np.arange(shared) < 1, 2, 1))
+    else:
+        everyone = every and least == 1 and m <= n * most and n <= m * shared
+        used = _flow(i, j, distance, n, m, (least, most, shared), everyone)
+        one, two = _stars(i[used], j[used], distance[used]) if least == 1 else (i[used], j[used])
+    return t_seen[one], c_seen[two]
+
+
+def _flow(i, j, distance, n: int, m: int, limits: tuple[int, int, int], everyone: bool) -> np.ndarray:
+    """(edges,) bool: the edges used in the network of `_limited`; its linear program has whole vertices."""
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array, hstack, vstack
+
+    least, most, shared = limits
+    e, units = np.arange(len(i)), n + m
+    reach = coo_array((np.ones(2 * len(e)), (np.r_[i, n + j], np.r_[e, e])), shape=(units, len(e)))
+    # A unit may stay out, at a price above any distance it could save; not so where all can find a place, nor a treated
+    # unit with several partners to find (all or none of them would not be whole).
+    out = np.arange(n if least > 1 else 0, 0 if everyone else units)
+    leave = coo_array((np.ones(len(out)), (out, np.arange(len(out)))), shape=(units, len(out)))
     need = np.r_[np.full(n, float(least)), np.ones(m)]
     room = np.r_[np.full(n, float(most)), np.full(m, float(shared))]
-    nothing = coo_array((n + m, n + m))
     found = linprog(
-        np.r_[distance, np.full(n + m, price)], method="highs-ds", bounds=(0, 1), b_ub=np.r_[room, -need],
-        A_ub=vstack([hstack([reach, nothing]), hstack([-reach, -out])]).tocsr(),
+        np.r_[distance, np.full(len(out), 2.0 * units * distance.max() + 1.0)], method="highs-ds", bounds=(0, 1),
+        A_ub=vstack([hstack([reach, 0 * leave]), hstack([-reach, -leave])]).tocsr(), b_ub=np.r_[room, -need],
     )  # fmt: skip
     if found.status != 0:
-        raise DesignError(f"{least} to {most} comparison units for each of {n:,} treated units",
-                          f"no such sets among {m:,} comparison units", "widen the ratio or the caliper")  # fmt: skip
-    used = found.x[: len(e)] > 0.5
-    i, j = _stars(i[used], j[used], distance[used]) if least == 1 else (i[used], j[used])
-    return t_seen[i], c_seen[j]
+        _no_sets(least, n, m)
+    return found.x[: len(e)] > 0.5
 
 
-def _tolerances(tols: float | Mapping[str, float], covariates: Sequence[str], origins: Sequence[str]) -> np.ndarray:
-    each = dict(tols) if isinstance(tols, Mapping) else dict.fromkeys(covariates, tols)
-    odd = sorted(set(map(str, covariates)) ^ set(map(str, each)))
-    if odd:
-        raise DesignError("a tolerance for every covariate and nothing else", "names on one side only",
-                          "give one number, or one for each", count=len(odd), keys=odd)  # fmt: skip
-    wrong = [name for name, value in each.items() if not (np.isfinite(value) and value >= 0)]
-    if wrong:
-        raise DesignError("tolerances >= 0, in SDs", "others", "0.05 is common", count=len(wrong), keys=wrong)
-    return np.array([float(each[name]) for name in origins])
-
-
-def _spread(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """SD of the treated (of all, where the treated do not vary), as in the balance table; 1 for a constant."""
-    def sd(part: np.ndarray) -> np.ndarray:
-        binary = np.isin(x, (0.0, 1.0)).all(axis=0)
-        mean = part.mean(axis=0)
-        return np.sqrt(np.where(binary, mean * (1 - mean), part.var(axis=0, ddof=1)))
-
-    own, other = sd(x[t]), sd(x[~t])
-    out = np.where(own > 1e-10, own, np.sqrt((own**2 + other**2) / 2))
-    return np.where(out > 1e-10, out, 1.0)
-
-
-def _bound(found: Any, arm: np.ndarray) -> int:
-    bound = getattr(found, "mip_dual_bound", None)
-    return int(arm.sum()) if bound is None or not np.isfinite(bound) else int(np.floor(-bound + 1e-6))
+def _no_sets(least: int, n: int, m: int) -> None:
+    raise DesignError(f"at least {least} comparison units for each of {n:,} treated units",
+                      f"no such sets among {m:,} comparison units", "lower the ratio or widen the caliper")  # fmt: skip
