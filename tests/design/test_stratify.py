@@ -247,6 +247,33 @@ def test_no_effect_is_found_where_there_is_none():
         assert abs(effect.estimate[0]) < within
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [
+    {"method": "exact", "covariates": ["a", "b"]},
+    {"method": "coarsened", "covariates": ["x", "a", "b"], "cuts": {"x": "quantile:12"}},
+    {"method": "subclass", "covariates": ["x", "a", "b"], "subclasses": 12},
+    {"method": "full", "covariates": ["x", "a", "b"]},
+])  # fmt: skip
+def test_intervals_clustered_by_stratum_cover_the_effect(options):
+    """Selection on a, b and (where it is in the design) x; constant effect 1."""
+    inside, estimates, errors = 0, [], []
+    on_x = "x" in options["covariates"]
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        a, b, x = rng.integers(0, 4, 800), rng.integers(0, 5, 800), rng.normal(size=800)
+        t = rng.random(800) < 1 / (1 + np.exp(1 - 0.3 * a + 0.2 * b - 0.5 * x * on_x))
+        y = 0.5 * a - 0.3 * b + x * on_x + t + rng.normal(size=800)
+        frame = pd.DataFrame({"a": a, "b": b, "x": x, "t": t, "y": y})
+        effect = att(stratify(frame, "t", **options), "y")
+        low, high = effect.conf_int()
+        inside += low[0] <= 1 <= high[0]
+        estimates.append(effect.estimate[0])
+        errors.append(effect.std_error[0])
+    assert abs(np.mean(estimates) - 1) < 0.03
+    assert 0.92 <= inside / 200 <= 0.995
+    assert 0.9 <= np.mean(errors) / np.std(estimates) <= 1.2
+
+
 BAD = {
     "method": ({"method": "cem"}, "method"),
     "target": ({"target": "overlap"}, "target"),
