@@ -39,8 +39,8 @@ def stratify(
         optimal full matching on the propensity, one treated with one or more comparison units or the reverse, least
         total distance (Rosenbaum 1991). Weights: treated 1, comparison n_t/n_c of their stratum, scaled to the number
         of comparison units; for "all" each arm is weighted to the stratum's size, scaled to its own number.
-    Std. errors : `strata` holds the independent groups, the strata; `att` clusters by them. In simulation 95 % intervals
-        cover 0.95 to 0.98; HC errors, which do not know the strata, are 1.3 to 1.5 times too wide.
+    Std. errors : `strata` holds the independent groups, the strata; `att` clusters by them. In simulation 95 %
+        intervals cover 0.95 to 0.98; HC errors, which do not know the strata, are 1.3 to 1.5 times too wide.
     Edge cases : units whose stratum lacks the other arm are `unmatched`, those a rule of overlap leaves out
         `discarded`. A constant covariate does no harm to cells; the propensity refuses it. Cells do not depend on the
         order of rows; sets of equal total distance go by `key`, or by row. Text columns of a file come as categories.
