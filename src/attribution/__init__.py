@@ -22,6 +22,8 @@ _WHERE = {
     "design.match": ["match"],
     "design.weight": ["weight"],
     "design.propensity": ["Propensity", "propensity"],
+    "design.stratify": ["stratify"],
+    "design.cardinality": ["cardinality_match"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.levels": ["multi_valued"],

@@ -58,6 +58,10 @@ class Source:
         """The rows of a query as a frame."""
         return self._ask(sql, "df")
 
+    def arrow(self, sql: str) -> Any:
+        """The rows of a query as an Arrow table."""
+        return self._ask(sql, "to_arrow_table")
+
     def one(self, sql: str) -> dict[str, Any]:
         """The only row of a query."""
         return {name: values[0] for name, values in self.fetch(sql).items()}
@@ -86,7 +90,9 @@ class Source:
 
     def _ask(self, sql: str, how: str) -> Any:
         try:
-            return getattr(self._con.execute(sql), how)()
+            # a relation hands its rows to Arrow without a copy
+            asked = self._con.sql(sql) if how == "to_arrow_table" else self._con.execute(sql)
+            return getattr(asked, how)()
         except OURS:
             raise
         except duckdb.Error as error:
