@@ -14,7 +14,6 @@ from ..errors import DataError
 from ..read.threads import threads
 from .in_order import blocks
 
-BATCH = 120_000  # rows of a long table in memory at once
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
 NUMBERS = {"BOOLEAN", "DECIMAL", "NULL", '"NULL"', *FLOATS, *WHOLE, *(f"U{kind}" for kind in WHOLE)}
@@ -69,7 +68,7 @@ class Source:
         import pyarrow as pa
 
         try:
-            return blocks(self._con.sql(sql).to_arrow_reader(BATCH), periods)
+            return blocks(self._con.sql(sql).to_arrow_reader, periods)
         except (pa.ArrowException, duckdb.Error):  # keys that Arrow cannot compare; a file cut off: the next query says
             return None
 
