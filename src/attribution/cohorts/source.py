@@ -69,7 +69,7 @@ class Source:
 
         try:
             return blocks(self._con.sql(sql).to_arrow_reader, periods)
-        except (pa.ArrowException, duckdb.Error):  # keys that Arrow cannot compare; a file cut off: the next query says
+        except (pa.ArrowException, OSError, duckdb.Error):  # no order of such keys; a file cut off: the next query says
             return None
 
     def hold(self, name: str, table: Any) -> None:
