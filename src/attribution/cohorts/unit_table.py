@@ -1,4 +1,4 @@
-"""One row a unit, inside DuckDB: a long table turned wide once, a wide file read where it lies; every promise checked.
+"""One row a unit: a long table turned wide once, a wide file read where it lies; every promise checked.
 
 Columns: u unit, c cohort, w weight, k cluster, r risk set, y0, y1, ... outcome by outcome and period by period; x0,
 x1, ... covariates where asked for. Repeated cross-sections keep one row an observation, with its period t.
