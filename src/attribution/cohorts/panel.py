@@ -47,6 +47,7 @@ class Panel(Result):
     """
 
     own_cluster = False
+    complete = False  # until known
 
     def __init__(
         self, frame: Any, *, unit: str | None, cohort: str, outcome: Outcome, period: str | None = None,
@@ -76,7 +77,8 @@ class Panel(Result):
         rows = places if wide else self.table.rows
         weightless = ~moments.keys["w"].astype(bool) if weight else np.zeros(len(n), bool)
         blank, always = ~seen.any(axis=1), c <= self.periods[0]
-        self.some_blank = bool(blank.any())
+        self.some_blank, self.complete = bool(blank.any()), bool(seen.all())
+        self.earliest = min(c[np.isfinite(c)], default=np.inf)  # cohort
         self.counts = {
             "rows": self.table.rows, "units": int(n.sum()), "rows without outcome": round(rows - values),
             "unit-periods absent": round(places - rows),
@@ -185,15 +187,22 @@ class Panel(Result):
             table = f"(SELECT *, {', '.join(first)} FROM {table})"
         bits = [" | ".join(f"(({name} IS NOT NULL)::BIGINT << {j})" for j, name in enumerate(names[b : b + BITS]))
                 for b in range(0, len(names), BITS)]  # fmt: skip
-        columns = ["u", *self._letters, *(f"({sql}) AS p{b}" for b, sql in enumerate(bits))]
+        if self.complete:
+            bits = [str(2 ** min(BITS, len(names) - b) - 1) for b in range(0, len(names), BITS)]
+        columns = ["u", *self._letters, *(f"({sql})::BIGINT AS p{b}" for b, sql in enumerate(bits))]
         columns += [f"x{j}" for j in range(len(covariates))]
         columns += [f"{value} AS {name}" for value, name in zip(values or names, names, strict=True)]
         return f"(SELECT {', '.join(columns)} FROM {table}{'' if after is None else self._where(after, names)})"
 
     def _where(self, after: int, values: Sequence[str]) -> str:
-        weighty = " AND w > 0" if self.columns["weight"] else ""
-        known = f" AND coalesce({', '.join(values)}) IS NOT NULL" if self.some_blank else ""
-        return f" WHERE (c IS NULL OR c > {after}){weighty}{known}"
+        """Only conditions that some unit fails: each costs a pass, and a guess of how many units it leaves."""
+        needed = {
+            f"(c IS NULL OR c > {after})": self.earliest <= after,
+            "w > 0": self.columns["weight"] is not None,
+            f"coalesce({', '.join(values)}) IS NOT NULL": self.some_blank,
+        }
+        conditions = [condition for condition, is_needed in needed.items() if is_needed]
+        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
     @property
     def _values(self) -> list[str]:

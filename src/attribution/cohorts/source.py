@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..read.threads import threads
+from .in_order import blocks
 
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
@@ -65,6 +66,19 @@ class Source:
     def one(self, sql: str) -> dict[str, Any]:
         """The only row of a query."""
         return {name: values[0] for name, values in self.fetch(sql).items()}
+
+    def in_order(self, sql: str, periods: np.ndarray) -> Any:
+        """Rows of a long table as the Arrow table of its units; None where `blocks` does not apply."""
+        import pyarrow as pa
+
+        try:
+            return blocks(self._con.sql(sql).to_arrow_reader, periods)
+        except (pa.ArrowException, OSError, duckdb.Error):  # no order of such keys; a file cut off: the next query says
+            return None
+
+    def hold(self, name: str, table: Any) -> None:
+        """Let queries read this Arrow table under a name."""
+        self._con.register(name, table)
 
     def number(self, column: str) -> str:
         """SQL of a column as DOUBLE, NaN as missing; a column that holds no numbers is refused."""

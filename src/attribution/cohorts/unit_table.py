@@ -1,4 +1,4 @@
-"""One row a unit, inside DuckDB: a long table turned wide once, a wide file read where it lies; every promise checked.
+"""One row a unit: a long table turned wide once, a wide file read where it lies; every promise checked.
 
 Columns: u unit, c cohort, w weight, k cluster, r risk set, y0, y1, ... outcome by outcome and period by period; x0,
 x1, ... covariates where asked for. Repeated cross-sections keep one row an observation, with its period t.
@@ -46,13 +46,16 @@ class UnitTable:
         self.fetch, self.one = self._source.fetch, self._source.one
         self._letters = [letter for letter, part in LETTERS.items() if columns[part]]
         self._values = [self._source.number(name) for name in values]
-        keys = [f"{self._part('cohort')} AS c"] + ([] if wide else [f"{self._part('period')} AS t"])
-        found = self.fetch(f"SELECT {', '.join(keys)}, count(*) AS n FROM source GROUP BY ALL")
+        keys = {"c": "cohort"} if wide else {"c": "cohort", "t": "period"}
+        asked = ", ".join(f"{self._part(part)} AS {key}" for key, part in keys.items())
+        stored = ", ".join(f"source.{quoted(columns[part] or '')}" for part in keys.values())  # whole numbers: faster
+        found = self.fetch(f"SELECT {asked}, count(*) AS n FROM source GROUP BY {stored}")
         self.rows = int(found["n"].sum())
         if not self.rows:
             raise DataError("at least one row", "an empty table", "check the filter that made the panel", table="panel")
         self.periods = np.array(sorted(next(iter(wide.values())))) if wide else self._read_periods(found)
         self._refuse_cohorts(found["c"].astype(float), found["n"])
+        self._in_order: Any = None  # the Arrow table of units, where rows came unit by unit and period by period
         self.kind = "wide" if wide else "long" if columns["unit"] else "cross-section"
         if self.kind == "long":
             self._turn_wide()
@@ -106,9 +109,13 @@ class UnitTable:
         self._source.run(f"CREATE VIEW units AS SELECT {', '.join(self._selected)} FROM source")
 
     def _turn_wide(self) -> None:
-        """A long table: one pass that turns it and flags the units whose rows contradict each other."""
+        """A long table: in order, it is wide already; else one pass turns it and flags the units that contradict."""
         rows = [*self._head(), f"CAST({self._part('period')} AS BIGINT) AS t",
                 *(f"{value} AS v{j}" for j, value in enumerate(self._values))]  # fmt: skip
+        self._in_order = self._source.in_order(f"SELECT {', '.join(rows)} FROM source", self.periods)
+        if self._in_order is not None:
+            self._source.hold("units", self._in_order)
+            return
         starts = [int(self.periods[0])]  # of windows in which a bit stands for a period; none where no period is
         for t in self.periods.tolist():
             if t >= starts[-1] + BITS:
@@ -136,8 +143,27 @@ class UnitTable:
         if self.kind != "long":
             both = ", ".join([*self._selected, *columns])
             self._source.run(f"CREATE OR REPLACE VIEW units_x AS SELECT {both} FROM source")
-            self._refuse_missing("units_x", covariates)
-            return "units_x"
+        elif not self._append(columns):
+            return self._join(covariates, columns)
+        self._refuse_missing("units_x", covariates)
+        return "units_x"
+
+    def _append(self, columns: Sequence[str]) -> bool:
+        """Covariates of a long table in order stand in the order of its units."""
+        if self._in_order is None:
+            return False
+        asked = ", ".join([f"{self._part('unit')} AS u", *columns])
+        found = self._source.in_order(f"SELECT {asked} FROM source", self.periods)
+        if found is None or not found["u"].equals(self._in_order["u"]):
+            return False
+        units = self._in_order
+        for name in found.column_names[1:]:
+            units = units.append_column(name, found[name])
+        self._source.hold("units_x", units)
+        return True
+
+    def _join(self, covariates: Sequence[str], columns: Sequence[str]) -> str:
+        """Covariates of any other long table: one pass gathers them by unit, and flags the units where they change."""
         unit = f"{self._part('unit')} AS xu"
         each = [f"min(x{j}) AS x{j}, {_differs(f'x{j}')} AS x{j}_differs" for j in range(len(columns))]
         self._source.run(
@@ -162,12 +188,12 @@ class UnitTable:
             missing = self.one(f"SELECT count(*) AS n FROM source WHERE {self._part('unit')} IS NULL")["n"]
             raise DataError("a key in every row", "missing keys", "fill or drop these rows",
                             column=self.columns["unit"], count=int(missing))  # fmt: skip
-        if self.kind == "long":
+        if self.kind == "long" and self._in_order is None:
             self._refuse_duplicates()
             for letter in self._letters:
                 required, mend = PROMISES[letter]
                 self._refuse(f"{letter}_differs", required, "units where it changes", mend, part=LETTERS[letter])
-        elif self.columns["unit"]:
+        elif self.kind != "long" and self.columns["unit"]:
             self._refuse_repeated_units()
         for letter in self._letters:
             if letter in FLAWS:
