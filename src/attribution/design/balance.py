@@ -60,7 +60,7 @@ def balance(
     if missing not in ("refuse", "indicator"):
         raise DesignError('missing "refuse" or "indicator"', f"{missing!r}", "choose one of these")
     refuse_missing(design.units, [*(names if missing == "refuse" else ()), *([by] if by else ())])
-    arms = _arms(design)
+    arms = arms_of(design)
     found = read_terms(design.units, names)
     terms: list[Term] = list(found)
     terms += squares_of(found) if squares else []
@@ -94,11 +94,12 @@ def balance(
         table=pd.DataFrame(rows), threshold_smd=threshold_smd, notes=tuple(notes),
         clusters=pd.DataFrame(within) if by else None,
         spec={"denominator": SCALE[design.target], "target": design.target, "by": by, "missing": missing,
-              "parts": parts},
+              "parts": parts, "how": how(design)},
     )  # fmt: skip
 
 
-def _arms(design: Design) -> Arms:
+def arms_of(design: Design) -> Arms:
+    """The weights of both arms before and after the design; a design without units in an arm is refused."""
     weights = np.asarray(design.weights, float)
     sampling = design.spec.get("sampling")
     base = design.units[sampling].to_numpy(float) if sampling else None
@@ -108,6 +109,13 @@ def _arms(design: Design) -> Arms:
             raise DesignError("a design with units in both arms", "none left" if sample == "after" else "one arm empty",
                               "build a design that keeps units")  # fmt: skip
     return arms
+
+
+def how(design: Design) -> str:
+    """What the design did, for the headline of a figure."""
+    if len(design.pairs):
+        return "matching"
+    return "weighting" if design.spec.get("method") in ("ipw", "overlap", "entropy", "cbps") else "the design"
 
 
 def _measured(term: Term, arms: Arms) -> list[Figures]:

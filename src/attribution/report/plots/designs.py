@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from . import theme as t
 from .words import Unit, count, in_words, known, number, pretty
 
 MOST_ROWS = 60
+GRAVE = 0.25  # SDs (Rubin 2001)
 
 
 def require(frame: pd.DataFrame, columns: tuple[str, ...], figure: str) -> None:
@@ -35,15 +36,16 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 @t.drawn
 def love(
-    balance: Balance, *, labels: Mapping[str, str] | None = None, title: str | None = None, subtitle: str | None = None,
-    footnote: str | None = None,
+    balance: Balance, *, labels: Mapping[str, str] | None = None, order: Literal["worst", "given"] = "worst",
+    title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """Love plot: how far apart the groups are on each covariate, before and after the design.
 
     Parameters
     ----------
-    balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd.
-    labels : covariate -> words.
+    balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd. Squares and
+        interactions are drawn where it has them. labels : covariate -> words. order : largest difference first, or as
+        in the table.
     """
     require(balance.table, ("covariate", "sample", "smd"), "love")
     wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(
@@ -51,17 +53,23 @@ def love(
     )
     wide = wide.reindex(columns=["before", "after"]).astype(float)
     wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
-    limit, shown = balance.threshold_smd, len(wide)
+    limit, shown, how = balance.threshold_smd, len(wide), balance.spec.get("how", "matching")
+    what = _kinds(balance)
     after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
     off, total, unknown = int((after.abs() > limit).sum()), len(after), int(after.isna().sum())
     wide = wide.head(MOST_ROWS)
+    if order == "given":
+        kept = set(wide.index)
+        wide = wide.reindex([name for name in dict.fromkeys(balance.table["covariate"]) if name in kept])
     if title is None:
-        title = (f"After matching, {off} of {total} covariates still differ by more than {limit:g} SD" if off else
-                 f"After matching, no covariate differs by more than {limit:g} SD")  # fmt: skip
+        title = (f"After {how}, {off} of {total} {what[0]} still differ by more than {limit:g} SD" if off else
+                 f"After {how}, no {what[1]} differs by more than {limit:g} SD")  # fmt: skip
         title = title if not unknown else f"{title} ({unknown} unknown)"
     if subtitle is None:
-        subtitle = "In standard deviations of those who started"
-    note = " ".join(filter(None, [f"Shaded: within ±{limit:g} SD.", footnote]))
+        pooled = balance.spec.get("target", "treated") != "treated"
+        subtitle = "In standard deviations " + ("of both groups, pooled" if pooled else "of those who started")
+    wider = f" and, paler, ±{GRAVE:g}" if limit < GRAVE else ""
+    note = " ".join(filter(None, [f"Shaded: within ±{limit:g}{wider} SD.", footnote]))
     if shown > len(wide):
         note += f" The {len(wide)} largest of {shown} differences are shown."
     dense = shown > 25
@@ -72,6 +80,8 @@ def love(
     # a single enormous difference must not flatten all the others: it becomes an arrow with its number
     usual = max(2.0, 3 * float(np.quantile(np.abs(finite), 0.75))) if finite.size else reach
     edge = usual if reach > 1.5 * usual else reach
+    if limit < GRAVE:
+        axis.axvspan(-GRAVE, GRAVE, color="#f4f6f7", lw=0, zorder=0)
     axis.axvspan(-limit, limit, color=t.GRID, lw=0, zorder=0)
     axis.axvline(0, color=t.FAINT, lw=0.8, zorder=1)
     for y, (_, pair) in enumerate(wide.iterrows()):
@@ -101,7 +111,7 @@ def love(
             wrong = sample == "after" and abs(value) > limit
             inner, outer = (t.ALERT, t.ALERT) if wrong else (face, edge_color)
             axis.plot(value, y, "o", ms=6, mfc=inner, mec=outer, mew=1.4, zorder=4 if sample == "after" else 3)
-    t.label_column(axis, [pretty(name, labels) for name in wide.index], width=2.6,
+    t.label_column(axis, [spoken(balance, name, labels) for name in wide.index], width=2.6,
                    size=7.5 if dense else 8.5, most=1 if dense else 2)  # fmt: skip
     axis.set_xlim(-edge * 1.04, edge * 1.04)
     axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
@@ -111,6 +121,24 @@ def love(
     _key(axis, [("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED),
                 *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])])  # fmt: skip
     return fig
+
+
+def spoken(balance: Balance, label: str, labels: Mapping[str, str] | None = None) -> str:
+    """A row of the balance table in words: `Race: black`, `Age × Married: no`, `Age²`."""
+    parts = balance.spec.get("parts", {}).get(label)
+    if not parts or (labels and label in labels) or (len(parts) == 1 and parts[0][1] is None):
+        return pretty(label, labels)
+    words = [pretty(column, labels) + ("" if level is None else f": {str(level).replace('_', ' ')}")
+             for column, level in parts]  # fmt: skip
+    return f"{words[0]}²" if len(words) == 2 and words[0] == words[1] else " × ".join(words)
+
+
+def _kinds(balance: Balance) -> tuple[str, str]:
+    """What the rows are, many and one."""
+    kinds = set(balance.table.get("kind", ()))
+    extra = [kind for kind in ("square", "interaction") if kind in kinds]
+    many = " and ".join(", ".join(["covariates", *(f"{kind}s" for kind in extra)]).rsplit(", ", 1))
+    return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
 
 
 def _key(axis, entries) -> None:
@@ -151,7 +179,8 @@ def overlap(
     n = {k: (int((arm == k).sum()), int((design.matched & (arm == k)).sum())) for k in (True, False)}
     arms = ((True, "started"), (False, "comparison"))
     if title is None:
-        title = f"{design.covered_share:.0%} of those who started have a comparable partner"
+        have = "have a comparable partner" if len(design.pairs) else "are compared"
+        title = f"{design.covered_share:.0%} of those who started {have}"
     if subtitle is None:
         of = {k: "" if 0 < n[k][0] - n[k][1] < few else f" of {count(n[k][0])}" for k, _ in arms}
         subtitle = " and ".join(f"{count(n[k][1])}{of[k]} {arm}" for k, arm in arms) + " are kept"
