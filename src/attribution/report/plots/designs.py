@@ -36,7 +36,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 @t.drawn
 def love(
-    balance: Balance, *, labels: Mapping[str, str] | None = None, order: Literal["worst", "given"] = "worst",
+    balance: Balance, *, labels: Mapping[str, str] | None = None, order: Literal["worst", "after", "given"] = "worst",
     title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """Love plot: how far apart the groups are on each covariate, before and after the design.
@@ -44,15 +44,16 @@ def love(
     Parameters
     ----------
     balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd. Squares and
-        interactions are drawn where it has them. labels : covariate -> words. order : largest difference first, or as
-        in the table.
+        interactions are drawn where it has them. labels : covariate -> words. order : largest difference first
+        ("after": after the design), or as in the table.
     """
     require(balance.table, ("covariate", "sample", "smd"), "love")
     wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(
         index="covariate", columns="sample", values="smd"
     )
     wide = wide.reindex(columns=["before", "after"]).astype(float)
-    wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
+    size = wide["after"].abs() if order == "after" else wide.abs().max(axis=1)
+    wide = wide.loc[size.sort_values(ascending=False, kind="stable").index]
     limit, shown, how = balance.threshold_smd, len(wide), balance.spec.get("how", "matching")
     what = _kinds(balance)
     after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
@@ -184,7 +185,11 @@ def overlap(
     if subtitle is None:
         of = {k: "" if 0 < n[k][0] - n[k][1] < few else f" of {count(n[k][0])}" for k, _ in arms}
         subtitle = " and ".join(f"{count(n[k][1])}{of[k]} {arm}" for k, arm in arms) + " are kept"
-    note = " ".join(filter(None, ["Outline: everyone; filled: those kept (each adds to 100%).", footnote]))
+        if not len(design.pairs):
+            alike = " and ".join(count(size) for size in design.ess)
+            subtitle += f"; weighted, they count as much as {alike}"
+    filled_are = "those kept" if len(design.pairs) else "those kept, with their weights"
+    note = " ".join(filter(None, [f"Outline: everyone; filled: {filled_are} (each adds to 100%).", footnote]))
     fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     tops = []
     for treated, sign, colour in ((True, 1, t.TREATED), (False, -1, t.COMPARISON)):

@@ -32,6 +32,7 @@ def ecdf(
     """
     x, unknown = _values(design, covariate)
     name = pretty(covariate, labels)
+    log_odds = covariate == "distance" and not (0 <= np.nanmin(x) <= np.nanmax(x) <= 1)
     arms = arms_of(design).only(np.flatnonzero(~np.isnan(x)))
     x = x[~np.isnan(x)]
     values, place = np.unique(x, return_inverse=True)
@@ -42,10 +43,10 @@ def ecdf(
     done = how(design)
     if title is None:
         was, now = (number(100 * float(gaps[s].max()), 0) for s in ("before", "after"))
-        title = f"{name}: the groups were up to {was} points apart, and are {now} after {done}"
+        title = f"{name}: up to {was} points apart before, {now} after {done}"
     if subtitle is None:
-        subtitle = "Share of each group at or below a value"
-    notes = ["Line between the curves: where they are furthest apart (KS).", beyond, footnote]
+        subtitle = "Share of each group at or below a value; gaps in percentage points"
+    notes = ["Upright line: where the curves are furthest apart (KS).", beyond, footnote]
     if unknown:
         notes.append(f"{unknown:,} without a value are left out.")
     fig, axes = t.frame(title, subtitle, " ".join(filter(None, notes)), height=2.6, columns=2, sharey=True)
@@ -60,23 +61,18 @@ def ecdf(
         at = values[k] if k + 1 == len(values) else (values[k] + min(values[k + 1], high)) / 2  # middle of the step
         if low <= values[k] <= high:
             axis.plot([at, at], [own[k], other[k]], color=t.ALERT, lw=1.6, zorder=4, solid_capstyle="butt")
-            right = (at - low) / (high - low) < 0.7
-            axis.annotate(
-                f"{number(abs(own[k] - other[k]), 0)} points", (at, (own[k] + other[k]) / 2), ha="left" if right else "right",
-                xytext=(5 if right else -5, 0), textcoords="offset points", va="center", size=8, weight="bold",
-                color=t.ALERT, bbox=t.BEHIND, zorder=5,
-            )  # fmt: skip
-        axis.set_title(head, size=9, pad=6)
+        gap = f"furthest apart: {number(100 * float(gaps[sample].max()), 0)} points"
+        t.heading(axis, head, gap if low <= values[k] <= high else f"{gap}, beyond the axis")
         axis.set_xlim(low, high)
         axis.set_ylim(0, 102)
         axis.xaxis.set_major_locator(MaxNLocator(6))
-        axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
+        axis.xaxis.set_major_formatter(FuncFormatter(Unit("", effect=False).tick))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}%"))
-        axis.set_xlabel(name)
+        axis.set_xlabel(f"{name}, log-odds" if log_odds else name)
         axis.grid(axis="y", lw=0.6)
         axis.spines["left"].set_visible(False)
     handles, words = axes[1].get_legend_handles_labels()
-    axes[1].legend(handles[::-1], words[::-1], loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8,
+    axes[1].legend(handles[::-1], words[::-1], loc="lower right", bbox_to_anchor=(1.0, 1.075), ncols=2, fontsize=8,
                    labelcolor=t.MUTED, handlelength=1.4, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
     return fig
 
@@ -88,25 +84,25 @@ def _values(design: Design, covariate: str) -> tuple[np.ndarray, int]:
     elif covariate not in design.units:
         raise DesignError("a column of the design's units", f"no {covariate!r}", "check the spelling", column=covariate)
     elif not pd.api.types.is_numeric_dtype(design.units[covariate].dtype):
-        raise DesignError("a numeric covariate", "categories, which have no order to accumulate", "show them in plots.love",
-                          column=covariate)  # fmt: skip
+        raise DesignError("a numeric covariate", "categories, which have no order to accumulate",
+                          "show them in plots.love", column=covariate)  # fmt: skip
     else:
         x = design.units[covariate].to_numpy(dtype=float, na_value=np.nan)
     known = x[~np.isnan(x)]
     if not len(known) or np.isinf(known).any() or known.min() == known.max():
-        raise DesignError("a covariate of several finite values", "none, one or infinite ones", "show another covariate",
-                          column=covariate)  # fmt: skip
+        raise DesignError("a covariate of several finite values", "none, one or infinite ones",
+                          "show another covariate", column=covariate)  # fmt: skip
     return x, len(x) - len(known)
 
 
 def _window(values: np.ndarray, curves: dict[str, list[np.ndarray]]) -> tuple[float, float, str]:
-    """What is drawn: everything, unless a thousandth of every group stretches the axis to more than twice the rest."""
+    """What is drawn: everything, unless the outermost hundredth stretches the axis to more than twice the rest."""
     all_of = np.array([curve for pair in curves.values() for curve in pair])
     low, high = float(values[0]), float(values[-1])
-    inner_low = float(values[int((all_of > 0.001).any(axis=0).argmax())])
-    inner_high = float(values[int((all_of >= 0.999).all(axis=0).argmax())])
+    inner_low = float(values[int((all_of > 0.01).any(axis=0).argmax())])
+    inner_high = float(values[int((all_of >= 0.99).all(axis=0).argmax())])
     if inner_high > inner_low and high - low > 2 * (inner_high - inner_low):
-        low, high, note = inner_low, inner_high, "The outermost 0.1% of either side are not drawn."
+        low, high, note = inner_low, inner_high, "Not drawn: at most 1% of a group at either end."
     else:
         note = ""
     pad = 0.03 * (high - low)
