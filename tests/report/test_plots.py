@@ -308,6 +308,18 @@ def test_love_names_squares_and_interactions_and_the_kind_of_design():
     assert by_after.axes[0].get_yticklabels()[0].get_text() == spoken(found, biggest)
 
 
+def test_love_marks_every_cluster():
+    rng = np.random.default_rng(0)
+    units = make_design().units.assign(x=rng.normal(size=460), site=np.arange(460) % 3)
+    found = balance(replace(make_design(), units=units, covariates=("x",)), by="site")
+    figure = plots.love(found)
+    said(figure, "after, each site")
+    inside(figure)
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() == "|"]
+    expected = found.clusters.query("sample == 'after' and covariate == 'x'")["smd"]
+    np.testing.assert_allclose(marks[0].get_xdata(), expected)
+
+
 def test_ecdf_shows_where_the_groups_are_furthest_apart():
     """Treated 3 4, comparison 1 2 | 3 4 of weight 1 | 0: all apart before, the same after."""
     frame = pd.DataFrame({"treated": [1, 1, 0, 0, 0, 0], "x": [3.0, 4, 1, 2, 3, 4], "word": list("ababab")})

@@ -73,14 +73,18 @@ def love(
     note = " ".join(filter(None, [f"Shaded: within ±{limit:g}{wider} SD.", footnote]))
     if shown > len(wide):
         note += f" The {len(wide)} largest of {shown} differences are shown."
+    each = _each(balance, wide)
+    drawn = np.concatenate([wide.to_numpy().ravel(), each["smd"].to_numpy(float)])
+    finite = np.abs(drawn[np.isfinite(drawn)])
+    reach = max(3 * limit, float(finite.max()) * 1.08 if finite.size else 0.0)
+    # a single enormous difference must not flatten all the others: it becomes an arrow with its number
+    usual = max(2.0, 3 * float(np.quantile(finite, 0.75))) if finite.size else reach
+    edge = usual if reach > 1.5 * usual else reach
+    beyond = int((each["smd"].abs() > edge).sum())
+    note += f" {beyond} differences within a {balance.spec.get('by')} lie beyond the axis." if beyond else ""
     dense = shown > 25
     row = 0.2 if dense else 0.26
     fig, (axis,) = t.frame(title, subtitle, note, height=max(1.3, row * len(wide) + 0.75))
-    finite = wide.to_numpy()[np.isfinite(wide.to_numpy())]
-    reach = max(3 * limit, float(np.abs(finite).max()) * 1.08 if finite.size else 0.0)
-    # a single enormous difference must not flatten all the others: it becomes an arrow with its number
-    usual = max(2.0, 3 * float(np.quantile(np.abs(finite), 0.75))) if finite.size else reach
-    edge = usual if reach > 1.5 * usual else reach
     if limit < GRAVE:
         axis.axvspan(-GRAVE, GRAVE, color="#f4f6f7", lw=0, zorder=0)
     axis.axvspan(-limit, limit, color=t.GRID, lw=0, zorder=0)
@@ -112,6 +116,9 @@ def love(
             wrong = sample == "after" and abs(value) > limit
             inner, outer = (t.ALERT, t.ALERT) if wrong else (face, edge_color)
             axis.plot(value, y, "o", ms=6, mfc=inner, mec=outer, mew=1.4, zorder=4 if sample == "after" else 3)
+    near = each[each["smd"].abs() <= edge]
+    axis.plot(near["smd"], near["y"], "|", color=t.TREATED, ms=8, mew=0.9, alpha=0.55, zorder=2.5, ls="")
+    ticks = f"after, each {pretty(balance.spec.get('by')).lower()}" if len(each) else ""
     t.label_column(axis, [spoken(balance, name, labels) for name in wide.index], width=2.6,
                    size=7.5 if dense else 8.5, most=1 if dense else 2)  # fmt: skip
     axis.set_xlim(-edge * 1.04, edge * 1.04)
@@ -120,8 +127,18 @@ def love(
     axis.grid(axis="y", color=t.GRID, lw=0.6)
     axis.spines["left"].set_visible(False)
     _key(axis, [("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED),
-                *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])])  # fmt: skip
+                *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])], ticks)  # fmt: skip
     return fig
+
+
+def _each(balance: Balance, wide: pd.DataFrame) -> pd.DataFrame:
+    """Columns smd, y: the difference after the design in every cluster, at the row of its covariate."""
+    if balance.clusters is None:
+        return pd.DataFrame({"smd": [], "y": []}, dtype=float)
+    place = {label: y for y, label in enumerate(wide.index)}
+    after = balance.clusters.query("sample == 'after'")
+    after = after[after["covariate"].isin(place) & after["smd"].notna()]
+    return pd.DataFrame({"smd": after["smd"].astype(float), "y": after["covariate"].map(place)})
 
 
 def spoken(balance: Balance, label: str, labels: Mapping[str, str] | None = None) -> str:
@@ -142,12 +159,14 @@ def _kinds(balance: Balance) -> tuple[str, str]:
     return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
 
 
-def _key(axis, entries) -> None:
+def _key(axis, entries, ticks: str = "") -> None:
     from matplotlib.lines import Line2D
 
     marks = [
         Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries
     ]
+    if ticks:
+        marks.append(Line2D([], [], marker="|", ls="", ms=8, mew=0.9, color=t.TREATED, alpha=0.55, label=ticks))
     axis.legend(handles=marks, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(marks), handletextpad=0.2,
                 columnspacing=1.2, borderaxespad=0.1, labelcolor=t.MUTED, fontsize=8)  # fmt: skip
 
