@@ -250,6 +250,7 @@ def test_missing_values_are_refused_by_count_or_shown():
     ({}, {"covariates": []}, "at least one covariate"),
     ({}, {"by": "nowhere"}, "no such column"),
     ({}, {"missing": "drop"}, "refuse"),
+    ({}, {"threshold_smd": 0}, "above 0"),
     ({"x": [1.0, np.inf, 3, 2, 4, 6]}, {}, "infinite"),
     ({"x": pd.date_range("2024-01-01", periods=6)}, {}, "dates into numbers"),
     ({"g_a": range(6)}, {}, "named like another column"),

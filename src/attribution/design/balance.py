@@ -52,11 +52,14 @@ def balance(
     Balance whose table has columns covariate, sample (before | after), mean_treated, mean_comparison, smd,
     variance_ratio, ks, ecdf_mean, kind; categories one row a level (`name_level`), the distance last.
     """
-    names = list(dict.fromkeys(covariates if covariates is not None else [*design.covariates,
-                                                                          *design.spec.get("exact", ())]))  # fmt: skip
+    if covariates is None:
+        covariates = [*design.covariates, *(design.spec.get("exact") or ())]
+    names = list(dict.fromkeys(covariates))
     require_columns(design.units, [*names, *([by] if by else [])])
     if not names:
         raise DesignError("at least one covariate", "none", "name the columns to compare")
+    if not threshold_smd > 0:
+        raise DesignError("threshold_smd above 0", f"{threshold_smd}", "0.1 is customary")
     if missing not in ("refuse", "indicator"):
         raise DesignError('missing "refuse" or "indicator"', f"{missing!r}", "choose one of these")
     refuse_missing(design.units, [*(names if missing == "refuse" else ()), *([by] if by else ())])
