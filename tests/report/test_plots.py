@@ -14,8 +14,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from attribution.design.balance import balance
 from attribution.errors import AttributionError
 from attribution.report import plots
+from attribution.report.plots.designs import spoken
 from attribution.report.plots.words import Unit, count, in_words, number, pretty
 from attribution.results import Balance, Design, Effects
 from attribution.stress.trends import Bounds
@@ -70,6 +72,12 @@ def make_design(n_treated: int = 60, n_comparison: int = 400, shift: float = 1.0
         weights=weights, pairs=pd.DataFrame(), strata=np.zeros(n, int), discarded=np.zeros(n, bool),
         unmatched=weights == 0, propensity=1 / (1 + np.exp(-logit)),
     )  # fmt: skip
+
+
+def with_covariate(n: int = 460, **more) -> Design:
+    design = make_design(60, n - 60)
+    x = np.random.default_rng(1).normal(size=n) + design.treated
+    return replace(design, units=design.units.assign(test_score=x, **more))
 
 
 def make_effects(first: int = -8, last: int = 4, unit: str = "share", scale: float = 0.02, base: int = -6) -> Effects:
@@ -177,6 +185,7 @@ def make_bracket() -> pd.DataFrame:
 DRAWINGS: dict[str, Callable[[], tuple[Callable[..., Figure], object, dict]]] = {
     "love": lambda: (plots.love, make_balance(), {}),
     "overlap": lambda: (plots.overlap, make_design(), {}),
+    "ecdf": lambda: (plots.ecdf, with_covariate(), {"covariate": "test_score"}),
     "event_study": lambda: (plots.event_study, make_effects(), {"dip": (-3, -1), "period": "quarters"}),
     "waterfall": lambda: (plots.waterfall, make_bridge(), {}),
     "estimates": lambda: (plots.estimates, make_estimates(), {"benchmark": 1794.34, "benchmark_interval": (479, 3109)}),
@@ -272,6 +281,71 @@ def test_overlap_counts_both_arms_and_needs_a_propensity():
     inside(plots.overlap(make_design(3, 5)))
     nobody = make_design()
     inside(plots.overlap(replace(nobody, weights=np.zeros(len(nobody.weights)))))
+
+
+def test_overlap_of_weights_tells_what_they_count_for():
+    design = make_design()
+    weights = np.where(design.treated, 1.0, np.arange(460) % 2 + 1.0)
+    text = "60 of 60 started and 400 of 400 comparison are kept; weighted, they count as much as 60 and 360"
+    said(plots.overlap(replace(design, weights=weights)), text, "with their weights", "are compared")
+
+
+def test_love_names_squares_and_interactions_and_the_kind_of_design():
+    units = make_design().units
+    rng = np.random.default_rng(0)
+    sites = rng.choice(["new_york", "rome"], 460)
+    units = units.assign(x=rng.normal(size=460), flag=rng.integers(0, 2, 460), site=sites)
+    design = replace(make_design(), units=units, covariates=("x", "flag", "site"), spec={"method": "ipw"}, target="all")
+    found = balance(design, squares=True, interactions=True)
+    figure = plots.love(found, labels={"flag": "Has a car"}, order="given")
+    said(figure, "After weighting", "both groups, pooled", "X²", "X × Has a car: no", "X × Site: new york", "±0.25",
+         "covariates, squares and interactions")  # fmt: skip
+    inside(figure)
+    rows = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert rows[:3] == ["X", "Has a car", "Site: new york"]
+    by_after = plots.love(found, order="after")
+    biggest = found.table.query("sample == 'after'").set_index("covariate")["smd"].abs().idxmax()
+    assert by_after.axes[0].get_yticklabels()[0].get_text() == spoken(found, biggest)
+
+
+def test_love_marks_every_cluster():
+    rng = np.random.default_rng(0)
+    units = make_design().units.assign(x=rng.normal(size=460), site=np.arange(460) % 3)
+    found = balance(replace(make_design(), units=units, covariates=("x",)), by="site")
+    figure = plots.love(found)
+    said(figure, "after, each site")
+    inside(figure)
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() == "|"]
+    expected = found.clusters.query("sample == 'after' and covariate == 'x'")["smd"]
+    np.testing.assert_allclose(marks[0].get_xdata(), expected)
+
+
+def test_ecdf_shows_where_the_groups_are_furthest_apart():
+    """Treated 3 4, comparison 1 2 | 3 4 of weight 1 | 0: all apart before, the same after."""
+    frame = pd.DataFrame({"treated": [1, 1, 0, 0, 0, 0], "x": [3.0, 4, 1, 2, 3, 4], "word": list("ababab")})
+    design = replace(make_design(2, 4), units=frame, weights=np.array([1.0, 1, 0, 0, 1, 1]))
+    figure = plots.ecdf(design, "x", labels={"x": "Points won"})
+    said(figure, "Points won: up to 50 points apart before, 0 after the design", "furthest apart: 50 points")
+    before, after = figure.axes
+    lines = {line.get_label(): line.get_xydata() for line in before.get_lines()}
+    assert lines["started"][1:-1].tolist() == [[1, 0], [2, 0], [3, 50], [4, 100]]
+    assert lines["comparison"][1:-1].tolist() == [[1, 25], [2, 50], [3, 75], [4, 100]]
+    after_lines = {line.get_label(): line.get_ydata() for line in after.get_lines()}
+    np.testing.assert_allclose(after_lines["started"], after_lines["comparison"])
+    for column, message in (("word", "no order"), ("nowhere", "nowhere"), ("treated2", "several finite")):
+        with pytest.raises(AttributionError, match=message):
+            plots.ecdf(replace(design, units=frame.assign(treated2=1)), column)
+
+
+def test_ecdf_bears_long_tails_missing_values_and_many_rows():
+    n = 5000
+    wild = np.random.default_rng(0).normal(size=n) ** 9
+    wild[:7] = np.nan
+    figure = plots.ecdf(with_covariate(n, a_very_long_name_of_a_covariate_that_goes_on_and_on=wild),
+                        "a_very_long_name_of_a_covariate_that_goes_on_and_on")  # fmt: skip
+    said(figure, "7 without a value are left out", "Not drawn: at most 1%")
+    inside(figure)
+    assert max(len(line.get_xdata()) for axis in figure.axes for line in axis.get_lines()) < 2100
 
 
 def test_event_study_marks_base_dip_and_both_intervals():

@@ -3,87 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
 from ..results import Balance, Check, Design
-from .propensity import encode, refuse_missing, require_columns
+from .arms import Arms, Figures
+from .table import categories, refuse_missing, require_columns
+from .terms import Term, interactions_of, read_terms, squares_of
+
+SCALE = {
+    "treated": "SD of the treated, original sample",
+    "all": "pooled SD of both arms, original sample",
+    "overlap": "pooled SD of both arms, original sample",
+}
 
 
-def balance(design: Design, *, covariates: Sequence[str] | None = None, threshold_smd: float = 0.1) -> Balance:
+def balance(
+    design: Design, *, covariates: Sequence[str] | None = None, threshold_smd: float = 0.1, squares: bool = False,
+    interactions: bool = False, by: str | None = None, missing: Literal["refuse", "indicator"] = "refuse",
+) -> Balance:  # fmt: skip
     """Balance of every covariate and of the distance, before and after the design.
 
-    Estimator : standardised mean difference over the SD of the treated in the original sample (the ATT's population),
-        sqrt(p(1-p)) for 0/1 columns, the pooled SD where the treated do not vary; ratio of reliability-weighted
-        variances (none for 0/1 columns); mean and largest (KS) distance between the weighted empirical distributions
-        over the distinct values of the original sample.
-    Checked : reference/match balance_before/after of nn1_* (MatchIt 4.7.2), cobalt_balance_lalonde (cobalt 4.5.5).
+    Estimator : standardised mean difference over the SD of the treated in the original sample for target "treated",
+        over the pooled SD sqrt((v1 + v0) / 2) for "all" and "overlap" (and where the treated do not vary); for a column
+        of two values, sqrt(p(1-p)) times their distance. Ratio of reliability-weighted variances (none for two
+        values). Mean and largest (KS) distance between the weighted empirical distributions, over the distinct values
+        of the original sample. "Before" carries the design's sampling weights, where it has them.
+    Edge cases : a constant covariate has SMD 0; one that is constant within both arms at different values, infinity;
+        both are named in the notes. A combination that nobody has is left out, and counted.
+    Checked : reference/match balance_before/after of nn1_* (MatchIt 4.7.2), cobalt_balance_lalonde with its squares and
+        interactions and ipw_*, ebal_*, cbps_* (cobalt 4.5.5).
 
     Parameters
     ----------
-    design : from `match`. covariates : columns of its units; None means the design's covariates and exact columns.
-    threshold_smd : shown beside the table, decides nothing.
+    design : from `match`, `stratify` or `weight`. covariates : columns of its units; None means the design's covariates
+        and exact columns. threshold_smd : shown beside the table, decides nothing.
+    squares : of numbers of more than two values. interactions : every product of two, categories and two-valued columns
+        by level.
+    by : column of clusters; `Balance.clusters` then has the table of each, as if it were alone, and `across()` the mean
+        and the worst.
+    missing : "refuse", or "indicator": figures among those known, and a row `name:missing` for being missing.
 
     Returns
     -------
     Balance whose table has columns covariate, sample (before | after), mean_treated, mean_comparison, smd,
-    variance_ratio, ks, ecdf_mean; categories one row a level (`name_level`), the distance last.
+    variance_ratio, ks, ecdf_mean, kind; categories one row a level (`name_level`), the distance last.
     """
-    names = list(covariates) if covariates is not None else list(
-        dict.fromkeys([*design.covariates, *design.spec.get("exact", ())])
-    )  # fmt: skip
-    require_columns(design.units, names)
-    refuse_missing(design.units, names)
-    x, labels, _ = encode(design.units, names, drop_base=False)
+    if covariates is None:
+        covariates = [*design.covariates, *(design.spec.get("exact") or ())]
+    names = list(dict.fromkeys(covariates))
+    require_columns(design.units, [*names, *([by] if by else [])])
+    if not names:
+        raise DesignError("at least one covariate", "none", "name the columns to compare")
+    if not threshold_smd > 0:
+        raise DesignError("threshold_smd above 0", f"{threshold_smd}", "0.1 is customary")
+    if missing not in ("refuse", "indicator"):
+        raise DesignError('missing "refuse" or "indicator"', f"{missing!r}", "choose one of these")
+    refuse_missing(design.units, [*(names if missing == "refuse" else ()), *([by] if by else ())])
+    arms = arms_of(design)
+    found = read_terms(design.units, names)
+    terms: list[Term] = list(found)
+    terms += squares_of(found) if squares else []
+    terms += interactions_of(found) if interactions else []
     if design.distance is not None:
-        x, labels = np.column_stack([x, design.distance]), [*labels, "distance"]
-    t = design.treated
-    whole, after = np.ones(len(t)), np.asarray(design.weights, float)
-    if not (after[t].any() and after[~t].any()):
-        raise DesignError("a design with units in both arms", "none left", "build a design that keeps units")
-    rows = []
-    for j, label in enumerate(labels):
-        column = x[:, j]
-        binary = bool(np.isin(column, (0.0, 1.0)).all())
-        scale = _scale(column, t, binary)
-        order = None if binary else np.argsort(column, kind="stable")
-        for sample, w in (("before", whole), ("after", after)):
-            rows.append({"covariate": label, "sample": sample, **_compare(column, t, w, binary, scale, order)})
-    table = pd.DataFrame(rows)
-    return Balance(table=table, threshold_smd=threshold_smd, spec={"denominator": "SD of the treated, original sample"})
+        terms.append(Term.of("distance", np.asarray(design.distance, float), kind="distance"))
+    groups = _clusters(design.units[by], arms) if by else {}
+    rows: list[dict[str, Any]] = []
+    within: list[dict[str, Any]] = []
+    notes, empty = [], 0
+    for term in terms:
+        figures = _measured(term, arms)
+        if term.kind == "interaction" and figures[0].value == 0:
+            empty += 1
+            continue
+        rows += [row for label, one in zip(term.labels, figures, strict=True) for row in one.rows(label, term.kind)]
+        notes += [f"{label}: {one.remark}." for label, one in zip(term.labels, figures, strict=True) if one.remark]
+        for level, cluster in groups.items():
+            ours = zip(term.labels, _measured(term, cluster), strict=True)
+            within += [{str(by): level, **row} for label, one in ours for row in one.rows(label, term.kind)]
+    if empty:
+        notes.append(f"{empty:,} combinations that nobody has are left out.")
+    silent = [str(level) for level, cluster in groups.items() if not all(cluster.alive.values())]
+    if silent:
+        shown = ", ".join(silent[:5]) + (", ..." if len(silent) > 5 else "")
+        notes.append(f"{len(silent):,} of {len(groups):,} levels of {by} lack units of one arm, before or after the "
+                     f"design, and have no figures there: {shown}.")  # fmt: skip
+    _refuse_twins([row["covariate"] for row in rows[::2]])
+    parts = {label: part for term in terms for label, part in zip(term.labels, term.parts, strict=True)}
+    return Balance(
+        table=pd.DataFrame(rows), threshold_smd=threshold_smd, notes=tuple(notes),
+        clusters=pd.DataFrame(within) if by else None,
+        spec={"denominator": SCALE[design.target], "target": design.target, "by": by, "missing": missing,
+              "parts": parts, "how": how(design)},
+    )  # fmt: skip
 
 
-def _scale(x: np.ndarray, t: np.ndarray, binary: bool) -> float:
-    def variance(part: np.ndarray) -> float:
-        p = part.mean()
-        return float(p * (1 - p)) if binary else float(part.var(ddof=1))
-
-    own = variance(x[t])
-    return float(np.sqrt(own if own > 1e-20 else (own + variance(x[~t])) / 2))
-
-
-def _compare(x, t, w, binary: bool, scale: float, order: np.ndarray | None) -> dict[str, float]:
-    wt, wc = np.where(t, w, 0.0), np.where(t, 0.0, w)
-    wt, wc = wt / wt.sum(), wc / wc.sum()
-    mean_t, mean_c = float(wt @ x), float(wc @ x)
-    gap = mean_t - mean_c
-    out = {"mean_treated": mean_t, "mean_comparison": mean_c}
-    out["smd"] = gap / scale if scale > 0 else (0.0 if abs(gap) < 1e-12 else float("inf"))
-    if binary or order is None:
-        return out | {"variance_ratio": float("nan"), "ks": abs(gap), "ecdf_mean": abs(gap)}
-    var_t, var_c = _variance(x, wt, mean_t), _variance(x, wc, mean_c)
-    out["variance_ratio"] = var_t / var_c if var_c > 0 else float("nan")
-    ordered = x[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)  # the distribution functions jump here
-    distance = np.abs(np.cumsum(wt[order] - wc[order])[last])
-    return out | {"ks": float(distance.max()), "ecdf_mean": float(distance.mean())}
+def arms_of(design: Design) -> Arms:
+    """The weights of both arms before and after the design; a design without units in an arm is refused."""
+    weights = np.asarray(design.weights, float)
+    sampling = design.spec.get("sampling")
+    base = design.units[sampling].to_numpy(float) if sampling else None
+    arms = Arms.of(design.treated, base, weights, pooled=design.target != "treated")
+    for sample, alive in arms.alive.items():
+        if not alive:
+            raise DesignError("a design with units in both arms", "none left" if sample == "after" else "one arm empty",
+                              "build a design that keeps units")  # fmt: skip
+    return arms
 
 
-def _variance(x: np.ndarray, w: np.ndarray, mean: float) -> float:
-    """Unbiased under reliability weights that sum to one; n - 1 for equal weights."""
-    return float(w @ (x - mean) ** 2 / (1 - (w**2).sum())) if (w**2).sum() < 1 else float("nan")
+def how(design: Design) -> str:
+    """What the design did, for the headline of a figure."""
+    if len(design.pairs):
+        return "matching"
+    return "weighting" if design.spec.get("method") in ("ipw", "overlap", "entropy", "cbps") else "the design"
+
+
+def _measured(term: Term, arms: Arms) -> list[Figures]:
+    """The figures of each label of a term, among the units whose value is known."""
+    return term.levels(arms) if term.codes is not None else [term.number(arms)]
+
+
+def _clusters(column: pd.Series, arms: Arms) -> dict[Any, Arms]:
+    codes, levels = categories(column.astype("category"))
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(levels)))
+    return {level: arms.only(part) for level, part in zip(levels, np.split(order, ends[:-1]), strict=True)}
+
+
+def _refuse_twins(labels: list[str]) -> None:
+    twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+    if twice:
+        raise DesignError("covariates of different names", "a level or product named like another column",
+                          "rename one of them", count=len(twice), keys=twice)  # fmt: skip
 
 
 def overlap(
@@ -98,7 +152,8 @@ def overlap(
 
     Parameters
     ----------
-    least_covered : share in [0, 1]. good_smd, worst_smd : SDs of the treated (0.1: Stuart 2010; 0.25: Rubin 2001).
+    least_covered : share in [0, 1]. good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin
+        2001).
     """
     t = design.treated
     after = balance(design).table.query("sample == 'after' and covariate != 'distance'")
@@ -117,13 +172,13 @@ def overlap(
     rows += [("effective treated units", float(ess["treated"]), np.nan, ""),
              ("effective comparison units", float(ess["comparison"]), np.nan, "")]  # fmt: skip
     table = pd.DataFrame(rows, columns=["quantity", "value", "threshold", "rule"])
+    have = "have a partner" if len(design.pairs) else "carry weight"
     failed = []
     if covered < least_covered:
-        failed.append(f"fewer than {least_covered:.0%} of the treated have a partner")
+        failed.append(f"fewer than {least_covered:.0%} of the treated {have}")
     if largest > worst_smd:
         failed.append(f"{where} still differs by {largest:.2f} SD (at most {worst_smd} is allowed)")
-    good = (f"at least {least_covered:.0%} of the treated have a partner, and no covariate differs by more than "
-            f"{largest:.2f} SD")  # fmt: skip
+    good = f"at least {least_covered:.0%} of the treated {have}, and no covariate differs by more than {largest:.2f} SD"
     passed = False if failed else True if largest <= good_smd else None
     return Check(
         name="overlap", question="Do the treated have comparable units to be compared with?", statistic=covered,

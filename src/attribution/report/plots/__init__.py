@@ -10,11 +10,12 @@ from .bounds import honest_bounds
 from .curves import rates
 from .designs import flow, love, overlap, reach
 from .distribution import deciles
+from .ecdf import ecdf
 from .effects import bracket, estimates, event_study
 from .headline import waterfall
 from .theme import save
 
 __all__ = [
-    "bacon", "base_curve", "bracket", "deciles", "estimates", "event_study", "flow", "honest_bounds", "love", "overlap",
-    "rates", "reach", "save", "waterfall",
+    "bacon", "base_curve", "bracket", "deciles", "ecdf", "estimates", "event_study", "flow", "honest_bounds", "love",
+    "overlap", "rates", "reach", "save", "waterfall",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from . import theme as t
 from .words import Unit, count, in_words, known, number, pretty
 
 MOST_ROWS = 60
+GRAVE = 0.25  # SDs (Rubin 2001)
 
 
 def require(frame: pd.DataFrame, columns: tuple[str, ...], figure: str) -> None:
@@ -35,43 +36,57 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 
 @t.drawn
 def love(
-    balance: Balance, *, labels: Mapping[str, str] | None = None, title: str | None = None, subtitle: str | None = None,
-    footnote: str | None = None,
+    balance: Balance, *, labels: Mapping[str, str] | None = None, order: Literal["worst", "after", "given"] = "worst",
+    title: str | None = None, subtitle: str | None = None, footnote: str | None = None,
 ) -> Figure:  # fmt: skip
     """Love plot: how far apart the groups are on each covariate, before and after the design.
 
     Parameters
     ----------
-    balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd.
-    labels : covariate -> words.
+    balance : from `at.balance`; its table has the columns covariate, sample (before | after) and smd. Squares and
+        interactions are drawn where it has them. labels : covariate -> words. order : largest difference first
+        ("after": after the design), or as in the table.
     """
     require(balance.table, ("covariate", "sample", "smd"), "love")
     wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(
         index="covariate", columns="sample", values="smd"
     )
     wide = wide.reindex(columns=["before", "after"]).astype(float)
-    wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
-    limit, shown = balance.threshold_smd, len(wide)
+    size = wide["after"].abs() if order == "after" else wide.abs().max(axis=1)
+    wide = wide.loc[size.sort_values(ascending=False, kind="stable").index]
+    limit, shown, how = balance.threshold_smd, len(wide), balance.spec.get("how", "matching")
+    what = _kinds(balance)
     after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
     off, total, unknown = int((after.abs() > limit).sum()), len(after), int(after.isna().sum())
     wide = wide.head(MOST_ROWS)
+    if order == "given":
+        kept = set(wide.index)
+        wide = wide.reindex([name for name in dict.fromkeys(balance.table["covariate"]) if name in kept])
     if title is None:
-        title = (f"After matching, {off} of {total} covariates still differ by more than {limit:g} SD" if off else
-                 f"After matching, no covariate differs by more than {limit:g} SD")  # fmt: skip
+        title = (f"After {how}, {off} of {total} {what[0]} still differ by more than {limit:g} SD" if off else
+                 f"After {how}, no {what[1]} differs by more than {limit:g} SD")  # fmt: skip
         title = title if not unknown else f"{title} ({unknown} unknown)"
     if subtitle is None:
-        subtitle = "In standard deviations of those who started"
-    note = " ".join(filter(None, [f"Shaded: within ±{limit:g} SD.", footnote]))
+        pooled = balance.spec.get("target", "treated") != "treated"
+        subtitle = "In standard deviations " + ("of both groups, pooled" if pooled else "of those who started")
+    wider = f" and, paler, ±{GRAVE:g}" if limit < GRAVE else ""
+    note = " ".join(filter(None, [f"Shaded: within ±{limit:g}{wider} SD.", footnote]))
     if shown > len(wide):
         note += f" The {len(wide)} largest of {shown} differences are shown."
+    each = _each(balance, wide)
+    drawn = np.concatenate([wide.to_numpy().ravel(), each["smd"].to_numpy(float)])
+    finite = np.abs(drawn[np.isfinite(drawn)])
+    reach = max(3 * limit, float(finite.max()) * 1.08 if finite.size else 0.0)
+    # a single enormous difference must not flatten all the others: it becomes an arrow with its number
+    usual = max(2.0, 3 * float(np.quantile(finite, 0.75))) if finite.size else reach
+    edge = usual if reach > 1.5 * usual else reach
+    beyond = int((each["smd"].abs() > edge).sum())
+    note += f" {beyond} differences within a {balance.spec.get('by')} lie beyond the axis." if beyond else ""
     dense = shown > 25
     row = 0.2 if dense else 0.26
     fig, (axis,) = t.frame(title, subtitle, note, height=max(1.3, row * len(wide) + 0.75))
-    finite = wide.to_numpy()[np.isfinite(wide.to_numpy())]
-    reach = max(3 * limit, float(np.abs(finite).max()) * 1.08 if finite.size else 0.0)
-    # a single enormous difference must not flatten all the others: it becomes an arrow with its number
-    usual = max(2.0, 3 * float(np.quantile(np.abs(finite), 0.75))) if finite.size else reach
-    edge = usual if reach > 1.5 * usual else reach
+    if limit < GRAVE:
+        axis.axvspan(-GRAVE, GRAVE, color="#f4f6f7", lw=0, zorder=0)
     axis.axvspan(-limit, limit, color=t.GRID, lw=0, zorder=0)
     axis.axvline(0, color=t.FAINT, lw=0.8, zorder=1)
     for y, (_, pair) in enumerate(wide.iterrows()):
@@ -101,7 +116,10 @@ def love(
             wrong = sample == "after" and abs(value) > limit
             inner, outer = (t.ALERT, t.ALERT) if wrong else (face, edge_color)
             axis.plot(value, y, "o", ms=6, mfc=inner, mec=outer, mew=1.4, zorder=4 if sample == "after" else 3)
-    t.label_column(axis, [pretty(name, labels) for name in wide.index], width=2.6,
+    near = each[each["smd"].abs() <= edge]
+    axis.plot(near["smd"], near["y"], "|", color=t.TREATED, ms=8, mew=0.9, alpha=0.55, zorder=2.5, ls="")
+    ticks = f"after, each {pretty(balance.spec.get('by')).lower()}" if len(each) else ""
+    t.label_column(axis, [spoken(balance, name, labels) for name in wide.index], width=2.6,
                    size=7.5 if dense else 8.5, most=1 if dense else 2)  # fmt: skip
     axis.set_xlim(-edge * 1.04, edge * 1.04)
     axis.xaxis.set_major_formatter(FuncFormatter(Unit("").tick))
@@ -109,16 +127,46 @@ def love(
     axis.grid(axis="y", color=t.GRID, lw=0.6)
     axis.spines["left"].set_visible(False)
     _key(axis, [("before", t.PAPER, t.COMPARISON), ("after", t.TREATED, t.TREATED),
-                *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])])  # fmt: skip
+                *([(f"after, beyond {limit:g}", t.ALERT, t.ALERT)] if off else [])], ticks)  # fmt: skip
     return fig
 
 
-def _key(axis, entries) -> None:
+def _each(balance: Balance, wide: pd.DataFrame) -> pd.DataFrame:
+    """Columns smd, y: the difference after the design in every cluster, at the row of its covariate."""
+    if balance.clusters is None:
+        return pd.DataFrame({"smd": [], "y": []}, dtype=float)
+    place = {label: y for y, label in enumerate(wide.index)}
+    after = balance.clusters.query("sample == 'after'")
+    after = after[after["covariate"].isin(place) & after["smd"].notna()]
+    return pd.DataFrame({"smd": after["smd"].astype(float), "y": after["covariate"].map(place)})
+
+
+def spoken(balance: Balance, label: str, labels: Mapping[str, str] | None = None) -> str:
+    """A row of the balance table in words: `Race: black`, `Age × Married: no`, `Age²`."""
+    parts = balance.spec.get("parts", {}).get(label)
+    if not parts or (labels and label in labels) or (len(parts) == 1 and parts[0][1] is None):
+        return pretty(label, labels)
+    words = [pretty(column, labels) + ("" if level is None else f": {str(level).replace('_', ' ')}")
+             for column, level in parts]  # fmt: skip
+    return f"{words[0]}²" if len(words) == 2 and words[0] == words[1] else " × ".join(words)
+
+
+def _kinds(balance: Balance) -> tuple[str, str]:
+    """What the rows are, many and one."""
+    kinds = set(balance.table.get("kind", ()))
+    extra = [kind for kind in ("square", "interaction") if kind in kinds]
+    many = " and ".join(", ".join(["covariates", *(f"{kind}s" for kind in extra)]).rsplit(", ", 1))
+    return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
+
+
+def _key(axis, entries, ticks: str = "") -> None:
     from matplotlib.lines import Line2D
 
     marks = [
         Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries
     ]
+    if ticks:
+        marks.append(Line2D([], [], marker="|", ls="", ms=8, mew=0.9, color=t.TREATED, alpha=0.55, label=ticks))
     axis.legend(handles=marks, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(marks), handletextpad=0.2,
                 columnspacing=1.2, borderaxespad=0.1, labelcolor=t.MUTED, fontsize=8)  # fmt: skip
 
@@ -151,11 +199,16 @@ def overlap(
     n = {k: (int((arm == k).sum()), int((design.matched & (arm == k)).sum())) for k in (True, False)}
     arms = ((True, "started"), (False, "comparison"))
     if title is None:
-        title = f"{design.covered_share:.0%} of those who started have a comparable partner"
+        have = "have a comparable partner" if len(design.pairs) else "are compared"
+        title = f"{design.covered_share:.0%} of those who started {have}"
     if subtitle is None:
         of = {k: "" if 0 < n[k][0] - n[k][1] < few else f" of {count(n[k][0])}" for k, _ in arms}
         subtitle = " and ".join(f"{count(n[k][1])}{of[k]} {arm}" for k, arm in arms) + " are kept"
-    note = " ".join(filter(None, ["Outline: everyone; filled: those kept (each adds to 100%).", footnote]))
+        if not len(design.pairs):
+            alike = " and ".join(count(size) for size in design.ess)
+            subtitle += f"; weighted, they count as much as {alike}"
+    filled_are = "those kept" if len(design.pairs) else "those kept, with their weights"
+    note = " ".join(filter(None, [f"Outline: everyone; filled: {filled_are} (each adds to 100%).", footnote]))
     fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     tops = []
     for treated, sign, colour in ((True, 1, t.TREATED), (False, -1, t.COMPARISON)):
