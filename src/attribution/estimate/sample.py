@@ -44,16 +44,18 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
     """The sample behind every estimate after a design; at least `least` units in each arm, or refused."""
     if not isinstance(design, Design):
         raise EstimationError("a design", f"a {type(design).__name__}",
-                              "make one: match, stratify, weight, or everyone(units, treatment) for a trial")  # fmt: skip
+                              "make one: match, stratify, weight, or everyone() for a trial")  # fmt: skip
     name, y = _outcome(design, outcome, data)
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
     rows = np.flatnonzero(weights > 0)
     arms = t[rows]
     if min(arms.sum(), (~arms).sum()) < least:
-        raise EstimationError(f"at least {least} units with an outcome in each arm of the design",
-                              f"{int(arms.sum())} treated, {int((~arms).sum())} comparison",
-                              "check the outcome's horizon and censoring", column=name, count=dropped or None)  # fmt: skip
+        raise EstimationError(
+            f"at least {least} units with an outcome in each arm of the design",
+            f"{int(arms.sum())} treated, {int((~arms).sum())} comparison",
+            "check the outcome's horizon and censoring", column=name, count=dropped or None,
+        )  # fmt: skip
     notes = list(design.notes)
     if dropped:
         notes.append(f"{dropped:,} {'pairs' if len(design.pairs) else 'units'} were left out: {name} is missing.")

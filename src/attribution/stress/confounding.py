@@ -75,7 +75,7 @@ class Robustness(Result):
         }])  # fmt: skip
         table = none if self.benchmarks.empty else pd.concat([none, self.benchmarks], ignore_index=True)
         return table.assign(
-            p_value=student_p_value(table["t"], np.where(table["times"] > 0, self.dof - 1, self.dof)),
+            p_value=student_p_value(table["t"], self.dof),
             level=self.level, robustness_value=self.robustness_value, robustness_value_ci=self.robustness_value_ci,
             partial_r2=self.partial_r2, n_treated=self.n_treated, n_comparison=self.n_comparison, unit=self.unit,
         )  # fmt: skip
@@ -84,8 +84,8 @@ class Robustness(Result):
         rv, rva, all_ = self.robustness_value, self.robustness_value_ci, self.q == 1
         target = "to zero" if all_ else f"by {self.q:.0%} of itself"
         lines = [
-            f"Effect of {self.treatment} on {self.outcome}: {self.estimate:,.4g} (standard error {self.std_error:,.4g}, "
-            f"{self.dof:,} degrees of freedom), in {self.unit}",
+            f"Effect of {self.treatment} on {self.outcome}: {self.estimate:,.4g} (standard error "
+            f"{self.std_error:,.4g}, {self.dof:,} degrees of freedom), in {self.unit}",
             f"Something hidden that explains {rv:.1%} of what is left of both treatment and outcome would bring it "
             f"{target}; {rva:.1%} is enough for the {self.level:.0%} interval to reach that.",
             f"If it explained all that is left of the outcome, {self.partial_r2:.1%} of treatment would do"
@@ -95,8 +95,9 @@ class Robustness(Result):
             if np.isnan(row["estimate"]):
                 lines.append(f"{row['confounder']}: no confounder can be that strong")
             else:
-                lines.append(f"{row['confounder']} ({row['r2_treatment']:.1%} of treatment, {row['r2_outcome']:.1%} of "
-                             f"outcome): {row['estimate']:,.4g} [{row['conf_low']:,.4g}, {row['conf_high']:,.4g}]")  # fmt: skip
+                strength = f"{row['r2_treatment']:.1%} of treatment, {row['r2_outcome']:.1%} of outcome"
+                ends = f"[{row['conf_low']:,.4g}, {row['conf_high']:,.4g}]"
+                lines.append(f"{row['confounder']} ({strength}): {row['estimate']:,.4g} {ends}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -107,7 +108,7 @@ def robustness(
 ) -> Robustness:  # fmt: skip
     """What a hidden confounder must explain to overturn the regression after a design: its robustness value.
 
-    Estimand : the coefficient of treatment in the (design-weighted) regression of the outcome on treatment and `adjust`.
+    Estimand : the coefficient of treatment in the design-weighted regression of the outcome on treatment and `adjust`.
     Assumes : nothing about the confounder but that it enters linearly; benchmarks assume that it is at most k times as
         strong as the covariate named, as predictor of treatment and of the outcome, and unrelated to the covariates.
     Estimator : weighted least squares; Cinelli & Hazlett (2020): bias (their eq. 9), standard error (11), robustness
@@ -214,7 +215,7 @@ def _adjusted(estimate, std_error, dof, level, rz, ry) -> dict[str, np.ndarray]:
     bias = std_error * np.sqrt(dof) * np.sqrt(ry * rz / (1 - rz))
     value = np.sign(estimate) * (np.abs(estimate) - bias)
     se = std_error * np.sqrt((1 - ry) / (1 - rz) * dof / (dof - 1))
-    half = se * float(student_quantile(0.5 + level / 2, dof - 1))
+    half = se * float(student_quantile(0.5 + level / 2, dof))  # as sensemakr, which counts Z in the error only
     with np.errstate(divide="ignore", invalid="ignore"):
         t = value / se
     return {"estimate": value, "std_error": se, "t": t, "conf_low": value - half, "conf_high": value + half}
