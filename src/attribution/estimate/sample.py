@@ -58,7 +58,9 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
         )  # fmt: skip
     notes = list(design.notes)
     if dropped:
-        notes.append(f"{dropped:,} {'pairs' if len(design.pairs) else 'units'} were left out: {name} is missing.")
+        what = "pair" if len(design.pairs) else "unit"
+        many = "s were" if dropped > 1 else " was"
+        notes.append(f"{dropped:,} {what}{many} left out: {name} is missing.")
     return Sample(name=name, rows=rows, y=y[rows], treated=arms, weight=weights[rows],
                   group=np.unique(design.strata[rows], return_inverse=True)[1], notes=tuple(notes))  # fmt: skip
 
