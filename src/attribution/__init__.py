@@ -34,6 +34,7 @@ _WHERE = {
     "estimate.distribution": ["ChangesInChanges", "changes_in_changes"],
     "estimate.attributable": ["attributable_euros", "caused_share", "percent_of_counterfactual", "treated_means"],
     "estimate.bounds": ["IdentifiedSet", "lee_bounds", "manski_bounds"],
+    "estimate.gains": ["Gains", "share_who_gain"],
     "estimate.symmetric": ["symmetric_did"],
     "estimate.matched": ["MatchedDid", "matched_did"],
     "findings.finding": ["Finding", "Findings", "read_findings"],
