@@ -49,7 +49,7 @@ _WHERE = {
     "cohorts.sequential": ["risk_sets"],
     "stress.dip": ["base_curve", "dip_test"],
     "findings.recommend": ["Recommended", "recommended_did", "recommended_income"],
-    "stress.placebo": ["placebo_outcome", "pre_period"],
+    "stress.placebo": ["beside", "placebo_outcome", "pre_period"],
     "stress.trends": ["Bounds", "relative_magnitudes", "smoothness"],
     "stress.confounding": ["Robustness", "robustness"],
     "stress.e_value": ["EValue", "e_value"],
