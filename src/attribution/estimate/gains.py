@@ -164,8 +164,8 @@ def _share(design, s: Sample, strata, shares, t: float, term: str, strict: bool,
 
 def _words(row: pd.Series, outcome: str, unit: str) -> str:
     if row["term"] == "lose":
-        return f"Lose {outcome}" if unit == "share" else f"Have less {outcome}"
+        return f"Lose {outcome} to treatment" if unit == "share" else f"Have less {outcome}"
     if row["threshold"] == 0:
-        return f"Gain {outcome}" if unit == "share" else f"Gain more than nothing of {outcome}"
+        return f"Owe {outcome} to treatment" if unit == "share" else f"Gain more than nothing of {outcome}"
     verb = "Gain at least" if row["threshold"] > 0 else "Lose no more than"
     return f"{verb} {abs(row['threshold']):,g} of {outcome}"
