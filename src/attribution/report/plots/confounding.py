@@ -14,8 +14,8 @@ from . import theme as t
 from .designs import rows_of
 from .words import Unit, count, number, pretty
 
-COLOURS = (t.TREATED, "#7a4f9a", "#4d8b31", t.CLAIM, t.MUTED)
-MOST = 8  # covariates in the key
+COLOURS = (t.TREATED, "#7a4f9a", "#4d8b31", t.CLAIM, t.MUTED, "#b5508c")
+MOST = len(COLOURS)  # covariates in the key
 
 
 @t.drawn
@@ -50,7 +50,7 @@ def sensitivity_contour(
     _contours(axis, result, scale, right, top, np.vstack([dots, [rv, rv]]) / [right, top])
     said = [("As estimated", scale.value(result.estimate), t.INK, "o")]
     axis.plot(0, 0, "o", ms=7, color=t.INK, zorder=6, clip_on=False)
-    for name, colour in zip(names, _cycle(len(names)), strict=True):
+    for name, colour in zip(names, COLOURS, strict=False):
         rows = marks[marks["covariate"] == name]
         axis.plot(rows["r2_treatment"], rows["r2_outcome"], "-o", ms=5, lw=1.0, color=colour, zorder=5, clip_on=False)
         last = list(rows_of(rows))[-1]
@@ -62,10 +62,6 @@ def sensitivity_contour(
         said.append((f"{end} left", f"at {rv:.1%} of both", t.ALERT, "s"))
     _key(key, said)
     return fig
-
-
-def _cycle(k: int) -> list[str]:
-    return [COLOURS[j % len(COLOURS)] for j in range(k)]
 
 
 def _notes(result: Robustness, names: list, labels: Mapping[str, str] | None) -> list[str]:
@@ -82,7 +78,8 @@ def _notes(result: Robustness, names: list, labels: Mapping[str, str] | None) ->
         never = result.benchmarks[result.benchmarks["estimate"].isna()]
         if len(never):
             who = " or ".join(pretty(name, labels).lower() for name in never["covariate"].unique())
-            note.append(f"Nothing can be {never['times'].min():g} times as strong as {who}.")
+            least = never["times"].min()
+            note.append(f"Nothing can be {f'{least:g} times ' if least != 1 else ''}as strong as {who}.")
         more = result.benchmarks.dropna(subset=["estimate"])["covariate"].nunique() - len(names)
         if more > 0:
             note.append(f"{more} further covariates are not drawn.")
@@ -114,7 +111,7 @@ def _contours(axis: Axes, result: Robustness, scale: Unit, right: float, top: fl
             word.set_bbox(t.BEHIND)
             word.set_rotation(0)
             word.set_zorder(4)
-    axis.contour(x, y, value, levels=[goal], colors=t.ALERT, linewidths=2.0, zorder=2)
+    axis.contour(x, y, value, levels=[goal], colors=t.ALERT, linewidths=2.0, linestyles="solid", zorder=2)
     if result.robustness_value_ci > 0:
         near = left["conf_low" if result.estimate > 0 else "conf_high"].to_numpy().reshape(x.shape) * scale.factor
         axis.contour(x, y, near, levels=[goal], colors=t.ALERT, linewidths=1.1, linestyles="dashed", zorder=2)
