@@ -135,6 +135,14 @@ def test_estimated_weights_enter_as_in_m_estimation():
     assert np.sqrt(full @ full) < 0.8 * np.sqrt(fixed @ fixed)
 
 
+def test_few_large_strata_are_not_clusters():
+    """Three subclasses: the interval is that of independent units, not of three draws."""
+    design = at.everyone(data("nsw_dw"), "treat")
+    alone = share_who_gain(design, "emp78").table
+    three = share_who_gain(replace(design, strata=np.arange(445) % 3), "emp78").table
+    pd.testing.assert_frame_equal(alone, three)
+
+
 def nothing_happens(rng, n=300):
     """A trial without any effect; one in three earns nothing."""
     t = rng.permutation(n) % 2

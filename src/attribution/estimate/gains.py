@@ -72,9 +72,10 @@ def share_who_gain(
         to be half-median-unbiased, by the median of the supremum of the noise over the points that may be the largest
         (Chernozhukov, Lee & Rosen 2013; not studentised, summed over strata).
     Std. errors : none: a bound is a supremum and not normal. Intervals from the quantiles of the same noise: normal
-        multipliers on the design's independent groups; estimated weights enter through their `weight_model`. Half
-        of 1 - level on each side, so that the whole set is covered. Shares of the strata are held fixed. Each
-        threshold has its own interval.
+        multipliers on the design's independent groups (on units, if there are fewer than 50 groups); estimated weights
+        enter through their `weight_model`. Half of 1 - level on each side, so that the whole set is covered. Shares of
+        the strata are held fixed. Each threshold has its own interval. The share if ranks never changed has none: it
+        counts differences of any size, and where there is no effect it is noise.
     Edge cases : strata with fewer than `least` units in an arm say nothing (0 to 1) and are counted. Missing outcomes
         leave as in `att`. Values that differ by less than 1e-9 of the largest tie. Negative thresholds: the share who
         lose no more than that.
@@ -116,7 +117,7 @@ def share_who_gain(
         many = "strata" if thin > 1 else "stratum"
         notes.append(f"{thin} {many} with fewer than {least} units in an arm ({1 - shares.sum():.1%} of the people): "
                      "nothing is said of them (0 to 1).")  # fmt: skip
-    whose = "Of the treated" if design.target == "treated" else "Of everyone"
+    whose = {"treated": "Of the treated", "all": "Of everyone"}.get(design.target, "Of those in the overlap")
     return Gains(
         outcome=s.name, unit=s.unit, whose=whose, level=level, table=pd.DataFrame(rows), n_treated=s.n_treated,
         n_comparison=s.n_comparison, by=tuple(by), notes=tuple(notes),

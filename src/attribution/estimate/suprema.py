@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from .sample import Sample
 
 Side = Literal["low", "high"]
 GRID, GRID_IN_STRATA = 400, 120  # points at which the noise is simulated, where there are more values
+FEW = 50  # groups, below which the multipliers are drawn for units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,14 @@ class Noise:
 
     @classmethod
     def of(cls, design: Design, s: Sample, strata: list[Arms], draws: int, seed: int) -> Noise:
-        """Normal multipliers, one an independent group; the second half of the draws mirrors the first."""
-        alone = s.group.max() + 1 == len(s.group) and design.weight_model is None
+        """Normal multipliers, one an independent group; the second half of the draws mirrors the first.
+
+        A handful of large groups (subclasses) are strata of independent units, not clusters: each unit has its own.
+        """
+        groups = int(s.group.max()) + 1
+        if groups < FEW:
+            s, groups = replace(s, group=np.arange(len(s.y))), len(s.y)
+        alone = groups == len(s.y) and design.weight_model is None
         half = (draws + 1) // 2
         paths = _independent(strata, half, seed) if alone else _grouped(design, s, strata, half, seed)
         return cls(paths=[(np.vstack([a, -a]), np.vstack([b, -b])) for a, b in paths], n=len(s.y))

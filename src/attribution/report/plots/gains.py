@@ -33,7 +33,7 @@ def share_who_gain(
         low, high = (_percent(v) for v in (first["bound_low"], first["bound_high"]))
         what = _row(first, unit or "", share)
         title = f"Between {low}% and {high}% {what[:1].lower()}{what[1:]}"
-    whose = result.whose.replace("Of ", "").replace("everyone", "all people")
+    whose = result.whose.removeprefix("Of ").replace("everyone", "all people")
     if subtitle is None:
         subtitle = (f"{outcome}; percent of {whose}; {count(result.n_treated)} treated, "
                     f"{count(result.n_comparison)} comparison")  # fmt: skip
