@@ -70,9 +70,9 @@ def share_who_gain(
     Estimator : sup (F0 - F1)+ and 1 - sup (F1 - F0-)+ with left limits at atoms such as zero income (Makarov 1981; Fan
         & Park 2010); `by`: within strata, averaged by their shares, which can only narrow the true bounds. Corrected
         to be half-median-unbiased, by the median of the supremum of the noise over the points that may be the largest
-        (Chernozhukov, Lee & Rosen 2013; not studentised, summed over strata).
-    Std. errors : none: a bound is a supremum and not normal. Intervals from the quantiles of the same noise: normal
-        multipliers on the design's independent groups (on units, if there are fewer than 50 groups); estimated weights
+        (Chernozhukov, Lee & Rosen 2013; not studentised, summed over strata) and half a step of the distributions.
+    Std. errors : none: a bound is a supremum and not normal. Intervals from the quantiles of the same noise: random
+        signs on the design's independent groups (on units, if there are fewer than 50 groups); estimated weights
         enter through their `weight_model`. Half of 1 - level on each side, so that the whole set is covered. Shares of
         the strata are held fixed. Each threshold has its own interval. The share if ranks never changed has none: it
         counts differences of any size, and where there is no effect it is noise.
