@@ -196,7 +196,8 @@ def sharp_limit(
     strata: list[Arms], shares: np.ndarray, noise: Noise, side: Side, chances: tuple[float, ...]
 ) -> Limit:
     """sum_k share_k sup_y (gap_k(y))+, and the same less the p-quantile of sum_k share_k sup_y (noise_k(y)) and half a
-    step of the distribution functions (continuity correction: the gap moves in steps, its quantile falls between two).
+    step of the distribution functions (continuity correction: the supremum moves in steps, its quantile falls between
+    two). No more than the median of the noise: a single point, as in a 0/1 outcome, has none and needs no correction.
 
     The noise is taken over the points that can be the largest given a band around the gap (adaptive inequality
     selection, Chernozhukov, Lee & Rosen 2013, section 4); one of them is "below all values", where the gap is 0 surely.
@@ -216,5 +217,6 @@ def sharp_limit(
         half = np.append(k * f[:-1], 0.0)
         total += share * paths[:, gap + 2 * half >= (gap - half).max()].max(axis=1)
     found = float(shares @ [gap.max() for gap in at])
-    found -= 0.5 * float(shares @ [arms.step for arms in strata])
-    return Limit(plugin=plugin, limits=tuple(max(0.0, found - float(np.quantile(total, p, method="higher"))) for p in chances))
+    median, *noisy = (float(np.quantile(total, p)) for p in (0.5, *chances))
+    half_step = min(0.5 * float(shares @ [arms.step for arms in strata]), max(median, 0.0))
+    return Limit(plugin=plugin, limits=tuple(max(0.0, found - half_step - quantile) for quantile in noisy))
