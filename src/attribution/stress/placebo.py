@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from ..design.match import match
 from ..errors import DesignError, EstimationError
 from ..estimate.att import att
 from ..inference import normal_quantile, student_quantile, wald
-from ..results import Check, Effects
+from ..results import Check, Design, Effects
 
 NOT_REJECTED = "not different from zero, which shows nothing"
 
 
 def placebo_outcome(
     units: pd.DataFrame, treatment: str, *, outcome: str, covariates: Sequence[str], drop: Sequence[str] = (),
-    margin_sd: float = 0.25, level: float = 0.95, **options: Any,
+    margin_sd: float = 0.25, level: float = 0.95, build: Callable[..., Design] = match, **options: Any,
 ) -> Check:  # fmt: skip
     """Effect of treatment on an outcome from before treatment, where the truth is exactly zero.
 
@@ -35,11 +36,12 @@ def placebo_outcome(
     units : one row a unit. treatment : its 0/1 column. outcome : a pre-treatment column of `units`.
     covariates : the covariates of the headline design. drop : those to leave out, with all that reveal `outcome`.
     margin_sd : equivalence margin in SDs of the outcome among the treated.
-    options : passed to `match` unchanged (distance, caliper_sd, exact, key, person, ...).
+    build : how the design is made: `match`, `stratify`, `weight`, or any function of (units, treatment, covariates=,
+        **options) that gives a Design. options : passed to it unchanged (distance, caliper_sd, exact, key, method).
 
     Raises
     ------
-    DesignError : the placebo outcome is itself among the covariates that stay.
+    DesignError : the placebo outcome is itself among the covariates that stay, or `build` gives no design.
     """
     kept = [name for name in covariates if name not in set(drop)]
     if outcome in kept:
@@ -47,7 +49,10 @@ def placebo_outcome(
             "a placebo outcome outside the refitted design", f"{outcome!r} among the covariates",
             f"add it (and whatever is derived from it) to placebo_drop, now {list(drop)}",
         )  # fmt: skip
-    effect = att(match(units, treatment, covariates=kept, **options), outcome)
+    design = build(units, treatment, covariates=kept, **options)
+    if not isinstance(design, Design):
+        raise DesignError("build to give a Design", f"a {type(design).__name__}", "give match, stratify or weight")
+    effect = att(design, outcome)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     spread = float(units.loc[units[treatment].astype(bool), outcome].std())
     margin = margin_sd * spread
@@ -63,6 +68,11 @@ def placebo_outcome(
         name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
         statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
     )  # fmt: skip
+
+
+def beside(effects: Effects, *checks: Check) -> Effects:
+    """The same effects, with what the checks found printed below them wherever they are shown."""
+    return replace(effects, notes=(*effects.notes, *(check.text for check in checks)))
 
 
 def pre_period(
