@@ -170,7 +170,7 @@ def potential_means(
             fit = regress(own, outcome[rows_in], w[rows_in], family=model, names=names, where=where)
             if fit.separated:
                 notes.append(f"The {model} fits the outcome of {fit.separated:,} units{where} exactly (a level in "
-                             "which all outcomes are alike): the standard error cannot know that it might be otherwise.")
+                             "which all outcomes are alike): the standard error cannot know otherwise.")
         means[a] = fit.mean(asked) @ over
         load = fit.bread @ (asked.T @ (fit.slope(asked)[:, None] * over))  # (k, J): means by error of a coefficient
         u = fit.u / (1 - fit.lever(own)) if sample.vcov == "HC3" else fit.u
