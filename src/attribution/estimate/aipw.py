@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
-from .g_computation import Scale, on_scale, shown_ratio
+from .g_computation import Scale, on_scale, part_terms, shown_ratio
 from .nuisance import Missing, Nuisances, Sample, Target, fit_nuisances, probability_slope, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra"]
@@ -19,10 +19,10 @@ StdError = Literal["default", "influence", "stacked"]
 
 def aipw(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], target: Target = "all", form: Form = "aipw",
-    outcome_model: Any = None, propensity_model: Any = None, folds: int = 0, fold: str | None = None,
-    key: str | None = None, cluster: str | None = None, trim: float | None = None, clip: float | None = None,
-    interact: bool = True, scale: Scale = "difference", std_error: StdError = "default", missing: Missing = "refused",
-    propensity_covariates: Sequence[str] | None = None, parts: bool = False, unit: str | None = None,
+    outcome_model: Any = None, propensity_model: Any = None, propensity_covariates: Sequence[str] | None = None,
+    interact: bool = True, folds: int = 0, fold: str | None = None, key: str | None = None, cluster: str | None = None,
+    trim: float | None = None, clip: float | None = None, missing: Missing = "refused", scale: Scale = "difference",
+    std_error: StdError = "default", parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment, right if either model is: the ATE or the ATT.
 
@@ -32,8 +32,8 @@ def aipw(
         form "aipw_wls": outcome by weighted least squares (Cao, Tsiatis & Davidian 2009); "ipwra": outcome by weighted
         regression, no augmentation (Wooldridge 2007); "ra": outcome alone. No probability is clipped unless `clip`.
     Std. errors : "influence": spread of the influence function, models taken as known, which is right to first order
-        for aipw (over n - 1 for target "all": a mean of n numbers); "stacked" (default in sample): the equations of both models and the means together
-        (M-estimation), no dof correction. Summed by `cluster`.
+        for aipw (over n - 1 for target "all", a mean of n numbers); "stacked" (default in sample): the equations of
+        both models and of the means together (M-estimation), no dof correction. Summed by `cluster`, times G/(G-1).
     Edge cases : a probability of treatment within 1e-6 of 0 or 1 is refused, by count; `trim` leaves such units out,
         refits, and the estimand says so. Missing outcomes: refused, or left out and counted.
     Checked : reference/match aipw_*, tmle_lalonde (aiptw), stata_teffects_cattaneo2, dml_lalonde (irm).
@@ -47,7 +47,7 @@ def aipw(
     folds : 0, or how many; dealt out in the order of `key` (whole clusters together). fold : a column instead.
     trim : leave out units with p outside [trim, 1 - trim] (target "treated": above 1 - trim). clip : move p inside.
     interact : outcome coefficients of their own in each arm. scale : "ratio", "odds_ratio": log, shown exponentiated.
-    parts : three terms: if_treated, if_untreated, effect.
+    parts : three terms: observed, counterfactual, att (target "treated"), or if_treated, if_untreated, ate.
     """
     if target not in ("all", "treated") or form not in ("aipw", "aipw_wls", "ipwra", "ra"):
         raise EstimationError('target "all" or "treated", form "aipw", "aipw_wls", "ipwra" or "ra"',
@@ -69,7 +69,7 @@ def aipw(
     means, rows = _means(sample, fitted, target, form, std_error, interact)
     if parts:
         turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
-        estimate, scores, terms = means @ turn, rows @ turn, ["if_treated", "if_untreated", "effect"]
+        estimate, scores, terms = means @ turn, rows @ turn, part_terms(target)
     else:
         estimate, scores = on_scale(means[:, None], rows[:, :, None], scale, outcome)
         terms = [outcome]
@@ -110,7 +110,7 @@ def trimmed(
         return sample, name, sample.notes
     inside = f"[{trim:g}, {1 - trim:g}]" if target == "all" else f"[0, {1 - trim:g}]"
     note = (f"{int((~keep & t).sum()):,} of {int(t.sum()):,} treated and {int((~keep & ~t).sum()):,} of "
-            f"{int((~t).sum()):,} comparison units were left out: probability of treatment outside {inside}.")  # fmt: skip
+            f"{int((~t).sum()):,} comparison units were left out: p outside {inside}.")  # fmt: skip
     told = f"{name} on units with overlap ({int(keep.sum()):,} of {n:,})"
     return sample.kept(keep), told, (*sample.notes, note)
 

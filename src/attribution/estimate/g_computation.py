@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,12 @@ from ..design.propensity import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile
 from ..results import Design, Effects
-from .att import _complete, _outcome
+from .att import _complete, read_outcome
+from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
-Vcov = Literal["default", "cluster", "weights", "HC0", "HC1", "HC3"]
+Vcov = Literal["default", "cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
 
 
 def g_computation(
@@ -34,9 +35,10 @@ def g_computation(
     Estimator : Robins 1986; Snowden, Rose & Mortimer 2011. Outcome on `adjust` in each arm by design-weighted maximum
         likelihood (the treatment x covariates model), predicted for the target with and without treatment.
     Std. errors : delta method of the coefficients' sandwich, the target's covariates held fixed. "cluster": by pair or
-        stratum, or by `cluster`, times G/(G-1), and for a linear model (n-1)/(n-k); "weights": M-estimation with the
-        equations of the design weights; HC0, HC1, HC3. "default": "weights" where they were estimated, else "cluster".
-        Ratios are estimated on the log scale; the note shows them exponentiated.
+        stratum, or by `cluster`, times G/(G-1), and for a linear model (n-1)/(n-k); "m_estimation": with the
+        equations of the design weights; HC0, HC1, HC3. "default": that where they were estimated, else "cluster".
+        CR0 to CR3: cluster-robust errors of the linear model for few clusters, CR2 with Satterthwaite's degrees of
+        freedom (`clustered`). Ratios are estimated on the log scale; the note shows them exponentiated.
     Edge cases : missing outcomes leave with their pair, counted. A level in which all outcomes of an arm are alike: the
         limit of the likelihood, flagged in a note. An outcome told exactly, a covariate that does not vary in an arm, a
         ratio of a risk of 0: refused.
@@ -48,9 +50,10 @@ def g_computation(
     adjust : columns of the units; None: the design's covariates. scale : "ratio" and "odds_ratio" need a mean above 0.
     model : "logit" or "probit" (0/1 outcomes), "linear". cluster : column of the units naming independent groups.
     interact : coefficients of their own in each arm; False: treatment enters as one coefficient.
-    parts : three terms in place of one, on the scale of the outcome: if_treated, if_untreated, effect.
+    parts : three terms in place of one: observed, counterfactual, att (target "treated"), or if_treated, if_untreated,
+        ate (ato).
     """
-    name, y = _outcome(design, outcome, data)
+    name, y = read_outcome(design, outcome, data)
     if scale not in ("difference", "ratio", "odds_ratio") or model not in ("linear", "logit", "probit"):
         raise EstimationError('scale "difference", "ratio" or "odds_ratio", model "linear", "logit" or "probit"',
                               f"{scale!r}, {model!r}", "choose one of these")  # fmt: skip
@@ -58,11 +61,18 @@ def g_computation(
         raise EstimationError('parts=True with scale="difference"', f"scale = {scale!r}", "ask for one of the two")
     adjust = design.covariates if adjust is None else tuple(adjust)
     sample = read_sample(design, name, y, adjust, vcov, cluster)
-    means, rows, told = potential_means(sample, y, target(design, sample)[:, None], model, interact)
+    over = target(design, sample)
+    means, rows, told = potential_means(sample, y, over[:, None], model, interact)
+    turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]) if parts else np.array([[1.0], [-1.0]])
+    dof = None
+    if sample.vcov.startswith("CR"):
+        if model != "linear" or scale != "difference":
+            raise EstimationError('model="linear", scale="difference" for vcov CR0 to CR3', f"{model!r}, {scale!r}",
+                                  'use vcov="cluster"')  # fmt: skip
+        rows, dof = _cluster_robust(sample, y, over, interact, turn)
     if parts:
-        weights = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
-        estimate, scores = means[:, 0] @ weights, rows[:, :, 0] @ weights
-        terms = ["if_treated", "if_untreated", "effect"]
+        estimate, scores = means[:, 0] @ turn, rows[:, :, 0] @ turn
+        terms = part_terms(design.target)
     else:
         estimate, scores = on_scale(means, rows, scale, name)
         terms = [name]
@@ -72,7 +82,7 @@ def g_computation(
         estimand=sample.estimand, unit=words.get(scale) or unit or ("share" if binary else f"units of {name}"),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), sample.counts[0]), n_comparison=np.full(len(terms), sample.counts[1]),
-        notes=(*sample.notes, *told, *shown_ratio(scale, estimate, scores)),
+        notes=(*sample.notes, *told, *shown_ratio(scale, estimate, scores)), dof=dof,
         spec={"outcome": name, "estimator": "g-computation", "adjust": adjust, "scale": scale, "model": model,
               "interact": interact, "vcov": sample.vcov, "cluster": cluster, "groups": len(scores),
               "design": dict(design.spec)},
@@ -100,28 +110,34 @@ class Sample:
 
 
 def read_sample(
-    design: Design, name: str, y: np.ndarray, adjust: Sequence[str], vcov: Vcov, cluster: str | None
-) -> Sample:
-    """The units with weight and a known outcome; `used` (n,) bool, the rest of the arrays over the used or all."""
-    if vcov not in ("default", "cluster", "weights", "HC0", "HC1", "HC3"):
-        raise EstimationError("vcov default, cluster, weights, HC0, HC1 or HC3", f"{vcov!r}", "choose one of these")
+    design: Design, name: str, y: np.ndarray, adjust: Sequence[str], vcov: Vcov, cluster: str | None,
+    keep: np.ndarray | None = None,
+) -> Sample:  # fmt: skip
+    """The units with weight and a known outcome; `used` (n,) bool, the rest of the arrays over the used or all.
+
+    keep : (n,) bool, units to consider at all; None: everyone.
+    """
+    if vcov not in get_args(Vcov):
+        raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
+    if keep is not None:
+        weights = np.where(keep, weights, 0.0)
     used = weights > 0
     n1, n0 = int((used & t).sum()), int((used & ~t).sum())
     if min(n1, n0) < 2:
         raise EstimationError("two or more units with weight and an outcome in both arms",
                               f"{n1} treated, {n0} comparison", "check the outcome's horizon and censoring",
                               column=name, count=dropped)  # fmt: skip
-    kind = vcov if vcov != "default" else "weights" if design.weight_model is not None else "cluster"
-    if kind == "weights" and design.weight_model is None:
-        raise EstimationError('a design with a weight_model, for vcov="weights"', "none", 'use vcov="cluster"')
+    kind = vcov if vcov != "default" else "m_estimation" if design.weight_model is not None else "cluster"
+    if kind == "m_estimation" and design.weight_model is None:
+        raise EstimationError('a design with a weight_model, for vcov="m_estimation"', "none", 'use vcov="cluster"')
     if cluster is not None:
         require_columns(design.units, [cluster])
         refuse_missing(design.units[used], [cluster])
         groups = pd.factorize(design.units[cluster])[0]
-        kind = "cluster" if kind != "weights" else kind
-    elif kind == "cluster":
+        kind = kind if kind == "m_estimation" or kind.startswith("CR") else "cluster"
+    elif kind == "cluster" or kind.startswith("CR"):
         groups = np.asarray(design.strata)
     else:
         groups = np.arange(len(t))
@@ -176,7 +192,7 @@ def potential_means(
         u = fit.u / (1 - fit.lever(own)) if sample.vcov == "HC3" else fit.u
         at = place[rows_in]
         rows[at, a] = u[:, None] * (own @ load)
-        if sample.vcov == "weights":  # the weights' own parameters move the equations by slopes x residual
+        if sample.vcov == "m_estimation":  # the weights' own parameters move the equations by slopes x residual
             source = sample.design.weight_model
             assert source is not None
             moved = source.slopes[at].T @ ((fit.u / w[rows_in])[:, None] * own) @ load
@@ -184,9 +200,9 @@ def potential_means(
     k = 2 * x.shape[1] if interact else x.shape[1] + 1
     if sample.vcov == "HC1":
         rows *= np.sqrt(m / (m - k))
-    if sample.vcov not in ("cluster", "weights"):
+    if sample.vcov.startswith("HC"):
         return means, rows[place], tuple(notes)
-    keep = np.ones(len(used), bool) if sample.vcov == "weights" else used
+    keep = np.ones(len(used), bool) if sample.vcov == "m_estimation" else used
     code = np.unique(sample.groups[keep], return_inverse=True)[1]
     groups = int(code.max()) + 1
     if groups < 2:
@@ -196,6 +212,36 @@ def potential_means(
     if sample.vcov == "cluster":
         summed *= np.sqrt(groups / (groups - 1) * ((m - 1) / (m - k) if model == "linear" else 1.0))
     return means, summed, tuple(notes)
+
+
+def _cluster_robust(
+    sample: Sample, y: np.ndarray, over: np.ndarray, interact: bool, turn: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Score rows (groups, 2, 1) of both means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
+
+    One regression with the arms side by side, because a cluster may hold both.
+    """
+    used, w, x = sample.used, sample.weights[sample.used], sample.x
+    arm = sample.treated[used][:, None].astype(float)
+    centre, one = (over / over.sum()) @ x, np.zeros(x.shape[1])
+    if interact:
+        own = np.hstack([x * arm, x * (1 - arm)])
+        load = np.stack([np.r_[centre, one], np.r_[one, centre]], axis=1)
+    else:
+        own = np.hstack([x, arm])
+        load = np.stack([np.r_[centre, 1.0], np.r_[centre, 0.0]], axis=1)
+    fit = regress(own, y[used], w, family="linear")
+    kind, groups = sample.vcov, sample.groups[used]
+    scores = cluster_scores(own, fit.residual, w, groups, kind)  # type: ignore[arg-type]
+    dof = satterthwaite_dof(own, w, groups, load @ turn) if kind == "CR2" else None
+    return (scores @ load)[:, :, None], dof
+
+
+def part_terms(of: Literal["treated", "all", "overlap"]) -> list[str]:
+    """Names of the mean with treatment, the mean without, and their difference."""
+    if of == "treated":
+        return ["observed", "counterfactual", "att"]
+    return ["if_treated", "if_untreated", "ate" if of == "all" else "ato"]
 
 
 def on_scale(means: np.ndarray, rows: np.ndarray, scale: Scale, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -42,9 +42,12 @@ class Sample:
 
     def kept(self, keep: np.ndarray) -> Sample:
         """The same on some of the units."""
-        pick = {name: None if (a := getattr(self, name)) is None else a[keep]
-                for name in ("t", "y", "x", "keys", "groups", "fold")}  # fmt: skip
-        return replace(self, z=pick["x"] if self.z is self.x else self.z[keep], **pick)
+        x = self.x[keep]
+        return replace(
+            self, t=self.t[keep], y=self.y[keep], x=x, z=x if self.z is self.x else self.z[keep], keys=self.keys[keep],
+            groups=None if self.groups is None else self.groups[keep],
+            fold=None if self.fold is None else self.fold[keep],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def read_units(
     t, y = t[place], y[place]
     if min(t.sum(), (~t).sum()) < 2:
         raise EstimationError("two treated and two comparison units with an outcome",
-                              f"{int(t.sum())} and {int((~t).sum())}", "use a later horizon", column=outcome)  # fmt: skip
+                              f"{int(t.sum())} and {int((~t).sum())}", "widen the cohort", column=outcome)  # fmt: skip
     if np.ptp(y) == 0:
         raise EstimationError("an outcome that varies", f"{y[0]:g} for everyone", "check its definition and horizon",
                               column=outcome)  # fmt: skip
@@ -115,8 +118,8 @@ def read_units(
     z, names_z = (x, names_x) if list(decide) == list(covariates) else _columns(rows, decide)
     groups = None if cluster is None else pd.factorize(rows[cluster], sort=True)[0]
     return Sample(
-        t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, keys=rows.index.to_numpy() if key is None else names[place],
-        groups=groups, fold=_folds(rows, t, groups, folds, fold), outcome=outcome, total=len(units), notes=notes,
+        t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, outcome=outcome, total=len(units), notes=notes,
+        keys=rows.index.to_numpy() if key is None else names[place], groups=groups, fold=_folds(rows, t, groups, folds, fold),
         binary=bool(((y == 0) | (y == 1)).all()),
     )  # fmt: skip
 
@@ -146,7 +149,8 @@ def _folds(rows, t, groups, folds, fold) -> np.ndarray | None:
     seen = np.bincount(code[t], minlength=count), np.bincount(code[~t], minlength=count)
     if count < 2 or min(seen[0].min(), seen[1].min()) < 1:
         raise EstimationError("treated and comparison units in each of two or more folds",
-                              f"{seen[0].tolist()} treated and {seen[1].tolist()} comparison", "ask for fewer folds")  # fmt: skip
+                              f"{seen[0].tolist()} treated, {seen[1].tolist()} comparison",
+                              "ask for fewer folds")  # fmt: skip
     return code
 
 
@@ -164,7 +168,7 @@ def fit_nuisances(
     if sample.fold is None:
         if not isinstance(outcome_model, str) or not isinstance(propensity_model, str):
             raise EstimationError("folds of 2 or more for a scikit-learn model", "folds = 0",
-                                  "flexible models must not predict the units they were fitted on: try folds=5")  # fmt: skip
+                                  "flexible models must not predict their own units: try folds=5")  # fmt: skip
         p, treatment = _probability(sample, np.ones(len(y), bool), propensity_model, None)
         p, clipped, notes = _overlap(p, sample, target, clip)
         weights = None if outcome_weights is None else outcome_weights(p)
@@ -172,8 +176,8 @@ def fit_nuisances(
         m = np.stack([_predict(arms[a if interact else 0], sample.x, 1 - a, interact) for a in (0, 1)])
         told = sum(arm.separated for arm in arms)
         if told:
-            notes = (*notes, f"The outcome model fits {told:,} units exactly (a level in which all outcomes are alike): "
-                     "the standard error cannot know otherwise.")  # fmt: skip
+            notes = (*notes, f"The outcome model fits {told:,} units exactly (a level in which all outcomes are "
+                     "alike): the standard error cannot know otherwise.")  # fmt: skip
         return Nuisances(p=p, m=m, clipped=clipped, treatment=treatment, arms=arms, notes=notes)
     if outcome_weights is not None:
         raise EstimationError("folds = 0 for a weighted outcome model", "cross-fitting", 'use form="aipw"')
@@ -283,7 +287,7 @@ def _overlap(p, sample: Sample, target: Target, clip) -> tuple[np.ndarray, np.nd
         bad |= p < NO_OVERLAP
     if bad.any():
         raise EstimationError(
-            "overlap: probabilities of treatment away from 0 and 1", "units that are all but surely treated or untreated",
+            "overlap: probabilities of treatment away from 0 and 1", "units all but surely treated or untreated",
             "leave them out with trim=, coarsen the covariates, or conclude that there is no comparison",
             count=int(bad.sum()), keys=sample.keys[bad].tolist(),
         )  # fmt: skip

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import EstimationError
 from ..results import Effects
 from .aipw import trimmed
-from .g_computation import Scale, on_scale, shown_ratio
+from .g_computation import Scale, on_scale, part_terms, shown_ratio
 from .nuisance import Missing, fit_nuisances, read_units
 
 
@@ -74,7 +74,7 @@ def tmle(
     means, rows = low + width * means, width * rows
     if parts:
         turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
-        estimate, scores, terms = means @ turn, rows @ turn, ["if_treated", "if_untreated", "effect"]
+        estimate, scores, terms = means @ turn, rows @ turn, part_terms("all")
     else:
         estimate, scores = on_scale(means[:, None], rows[:, :, None], scale, outcome)
         terms = [outcome]
