@@ -16,8 +16,9 @@ from ..results import Effects, Result
 class AttributableOutcomes(Result):
     """Outcomes caused among the people an estimate speaks for.
 
-    table : one row a term (observed, counterfactual, attributable, claimed; those known), with columns per_100 and total,
-        each with std_error and interval. ratio : attributable / claimed (ratio, low, high, kind: a Fieller set), or None.
+    table : one row a term (observed, counterfactual, attributable, claimed; those known), with columns per_100 and
+        total, each with std_error and interval. ratio : attributable / claimed (ratio, low, high, kind: Fieller), or
+        None.
     """
 
     table: pd.DataFrame
@@ -38,7 +39,8 @@ class AttributableOutcomes(Result):
         if self.ratio is not None:
             low, high, kind = self.ratio["low"], self.ratio["high"], self.ratio["kind"]
             words = {"interval": f"between {low:.2f} and {high:.2f}",
-                     "complement": f"{low:.2f} or less, or {high:.2f} or more", "line": "any value"}[str(kind)]  # fmt: skip
+                     "complement": f"{low:.2f} or less, or {high:.2f} or more",
+                     "line": "any value"}[str(kind)]  # fmt: skip
             lines.append(f"  attributable / claimed: {self.ratio['ratio']:.2f}, {words}")
         return "\n".join([*lines, *self.notes])
 
@@ -77,7 +79,7 @@ def attributable_outcomes(
                               "count only people the estimand speaks for")  # fmt: skip
     names = ["attributable"] if len(terms) == 1 else ["observed", "counterfactual", "attributable"]
     rows = _rows(effects, names, n_covered, level)
-    ratio = None
+    ratio: dict[str, float | str] | None = None
     if claimed is not None:
         if len(claimed) != 1 or claimed.unit != "share" or claimed.scores.shape[0] != effects.scores.shape[0]:
             raise EstimationError("a claimed share of the same people on the same score rows",

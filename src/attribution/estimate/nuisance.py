@@ -119,8 +119,8 @@ def read_units(
     groups = None if cluster is None else pd.factorize(rows[cluster], sort=True)[0]
     return Sample(
         t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, outcome=outcome, total=len(units), notes=notes,
-        keys=rows.index.to_numpy() if key is None else names[place], groups=groups, fold=_folds(rows, t, groups, folds, fold),
-        binary=bool(((y == 0) | (y == 1)).all()),
+        keys=rows.index.to_numpy() if key is None else names[place], groups=groups,
+        fold=_folds(rows, t, groups, folds, fold), binary=bool(((y == 0) | (y == 1)).all()),
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def subgroup_effects(
     Estimator : g-computation with the levels (and `adjust`) interacted with treatment, averaged over the target of each
         level; without `adjust` the difference of weighted means inside the level.
     Std. errors : as `g_computation`, jointly, so that differences are exact also where pairs cross levels.
-    Edge cases : levels with fewer than two treated or comparison units get no estimate and the reason; the others stand.
+    Edge cases : levels with fewer than two treated or comparison units get no estimate but a reason; others stand.
         A design that did not match exactly on `by` balances the whole, not each level: said in a note.
     Checked : reference/match subgroup_lalonde (WeightIt 1.4.0, marginaleffects 0.30.0).
 
