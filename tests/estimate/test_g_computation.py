@@ -58,7 +58,8 @@ def test_reference_of_villages(scale):
     if not DARFUR.exists():
         pytest.skip(f"{DARFUR.name} (GPL package, not in git) is not in data/external/reference/match/data")
     design = everyone(pd.read_csv(DARFUR), "directlyharmed", target="all")
-    effect = at.g_computation(design, "wouldvote", adjust=["age", "female", "pastvoted"], scale=scale, cluster="village")
+    names = ["age", "female", "pastvoted"]
+    effect = at.g_computation(design, "wouldvote", adjust=names, scale=scale, cluster="village")
     same(effect, case("gcomp_darfur")["results"][SCALES[scale]])
 
 

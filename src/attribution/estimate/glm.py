@@ -72,12 +72,13 @@ def link_slope(family: Family, eta: np.ndarray) -> np.ndarray:
 
 def regress(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None, *, family: Family, names: Sequence[str] = (),
-    where: str = "", start: np.ndarray | None = None,
+    where: str = "", start: np.ndarray | None = None, whole: bool = False,
 ) -> Regression:  # fmt: skip
     """Maximum likelihood (least squares) of y on x, no penalty, solved until the last step or the score vanishes.
 
     x : (n, k), a column of ones first. y : (n,), for logit and probit between 0 and 1. weights : (n,) >= 0 or None.
     names : of the columns, `where` : of the sample, for the words of a refusal. start : coefficients.
+    whole : return also a fit that tells every outcome exactly (the caller looks at `separated`).
 
     Raises
     ------
@@ -99,7 +100,7 @@ def regress(
         beta, inverse, ran_away = _maximise(x, y, weights, family, start, scale)
         u, curvature, residual = _equations(family, x @ beta, y, weights)
         separated = int((np.abs(residual) < EXACT).sum()) if ran_away else 0
-        if separated == len(y):
+        if separated == len(y) and not whole:
             raise EstimationError(f"a {family} of an outcome that the columns do not tell exactly",
                                   f"separation{where}: every outcome is fitted as 0 or 1",
                                   'adjust for less, join small groups, or use model="linear"')  # fmt: skip

@@ -204,7 +204,7 @@ def _probability(sample, train, model, start, test=None) -> tuple[np.ndarray, Re
             raise EstimationError('propensity_model "logit", "probit" or a scikit-learn classifier', f"{model!r}",
                                   "choose one of these")  # fmt: skip
         family: Family = "logit" if model == "logit" else "probit"
-        fit = regress(z, t.astype(float), family=family, names=sample.names_z,
+        fit = regress(z, t.astype(float), family=family, names=sample.names_z, whole=True,
                       start=None if start is None else start.coefficients)  # fmt: skip
         if fit.separated:
             raise EstimationError(
