@@ -116,7 +116,7 @@ def curved(n, seed):
     """Treatment and outcome both depend on x and its square; the effect of 1 is the same for all."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n)
-    t = (rng.random(n) < 1 / (1 + np.exp(0.7 - 0.5 * x - 0.2 * x**2))).astype(int)
+    t = (rng.random(n) < 1 / (1 + np.exp(0.7 - 0.3 * x - 0.2 * x**2))).astype(int)
     return pd.DataFrame({"x": x, "x2": x**2, "t": t, "y": x + x**2 + t + rng.normal(size=n), "who": np.arange(n)})
 
 
