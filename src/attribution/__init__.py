@@ -25,6 +25,7 @@ _WHERE = {
     "estimate.g_computation": ["g_computation"],
     "estimate.aipw": ["aipw"],
     "estimate.tmle": ["tmle"],
+    "estimate.partially_linear": ["partially_linear"],
     "estimate.subgroups": ["Subgroups", "minimum_detectable_effect", "subgroup_effects"],
     "estimate.did": ["group_time_att"],
     "estimate.did_2x2": ["did_2x2"],

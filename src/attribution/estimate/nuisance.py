@@ -195,6 +195,29 @@ def fit_nuisances(
     return Nuisances(p=p, m=m, clipped=clipped, notes=notes)
 
 
+def fitted_values(sample: Sample, y: np.ndarray, model: Any) -> np.ndarray:
+    """(n,) E[y | x] for both arms together, each unit by a model that has not seen its fold."""
+    whole = np.ones(len(y), bool)
+    if sample.fold is None:
+        if not isinstance(model, str):
+            raise EstimationError("folds of 2 or more for a scikit-learn model", "folds = 0", "try folds=5")
+        return _predict(_one_model(sample, y, whole, model), sample.x, 1, True)
+    out = np.empty(len(y))
+    for k in range(int(sample.fold.max()) + 1):
+        test = sample.fold == k
+        out[test] = _predict(_one_model(sample, y, ~test, model), sample.x[test], 1, True)
+    return out
+
+
+def _one_model(sample: Sample, y: np.ndarray, rows: np.ndarray, model: Any) -> Any:
+    if not isinstance(model, str):
+        return _fitted(model, sample.x[rows], y[rows])
+    if model not in ("linear", "logit"):
+        raise EstimationError('model "linear", "logit" or a scikit-learn model', f"{model!r}", "choose one of these")
+    family: Family = "linear" if model == "linear" else "logit"
+    return regress(sample.x[rows], y[rows], family=family, names=sample.names)
+
+
 def _probability(sample, train, model, start, test=None) -> tuple[np.ndarray, Regression | None]:
     everyone = train.all()
     z, t = (sample.z, sample.t) if everyone else (sample.z[train], sample.t[train])
