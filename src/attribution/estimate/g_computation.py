@@ -18,12 +18,12 @@ from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
-Vcov = Literal["default", "cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
+Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
 
 
 def g_computation(
     design: Design, outcome: Any, *, adjust: Sequence[str] | None = None, scale: Scale = "difference",
-    model: Family = "logit", vcov: Vcov = "default", cluster: str | None = None, data: pd.DataFrame | None = None,
+    model: Family = "logit", vcov: Vcov | None = None, cluster: str | None = None, data: pd.DataFrame | None = None,
     interact: bool = True, parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Risk difference, ratio or odds ratio (or a difference in means) of the people the design speaks for.
@@ -36,7 +36,7 @@ def g_computation(
         likelihood (the treatment x covariates model), predicted for the target with and without treatment.
     Std. errors : delta method of the coefficients' sandwich, the target's covariates held fixed. "cluster": by pair or
         stratum, or by `cluster`, times G/(G-1), and for a linear model (n-1)/(n-k); "m_estimation": with the
-        equations of the design weights; HC0, HC1, HC3. "default": that where they were estimated, else "cluster".
+        equations of the design weights; HC0, HC1, HC3. None: that where they were estimated, else "cluster".
         CR0 to CR3: cluster-robust errors of the linear model for few clusters, CR2 with Satterthwaite's degrees of
         freedom (`clustered`). Ratios are estimated on the log scale; the note shows them exponentiated.
     Edge cases : missing outcomes leave with their pair, counted. A level in which all outcomes of an arm are alike: the
@@ -110,14 +110,14 @@ class Sample:
 
 
 def read_sample(
-    design: Design, name: str, y: np.ndarray, adjust: Sequence[str], vcov: Vcov, cluster: str | None,
+    design: Design, name: str, y: np.ndarray, adjust: Sequence[str], vcov: Vcov | None, cluster: str | None,
     keep: np.ndarray | None = None,
 ) -> Sample:  # fmt: skip
     """The units with weight and a known outcome; `used` (n,) bool, the rest of the arrays over the used or all.
 
     keep : (n,) bool, units to consider at all; None: everyone.
     """
-    if vcov not in get_args(Vcov):
+    if vcov is not None and vcov not in get_args(Vcov):
         raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
@@ -129,7 +129,7 @@ def read_sample(
         raise EstimationError("two or more units with weight and an outcome in both arms",
                               f"{n1} treated, {n0} comparison", "check the outcome's horizon and censoring",
                               column=name, count=dropped)  # fmt: skip
-    kind = vcov if vcov != "default" else "m_estimation" if design.weight_model is not None else "cluster"
+    kind: str = vcov or ("m_estimation" if design.weight_model is not None else "cluster")
     if kind == "m_estimation" and design.weight_model is None:
         raise EstimationError('a design with a weight_model, for vcov="m_estimation"', "none", 'use vcov="cluster"')
     if cluster is not None:
@@ -139,8 +139,9 @@ def read_sample(
         kind = kind if kind == "m_estimation" or kind.startswith("CR") else "cluster"
     elif kind == "cluster" or kind.startswith("CR"):
         groups = np.asarray(design.strata)
-    else:
-        groups = np.arange(len(t))
+    else:  # a person's rows stay together; whoever the design put in no group stands alone
+        alone = np.asarray(design.strata) < 0
+        groups = np.where(alone, np.max(design.strata, initial=0) + 1 + np.arange(len(t)), design.strata)
     require_columns(design.units, adjust)
     refuse_missing(design.units[used], adjust)
     x, names, _ = encode(design.units[used], adjust, drop_base=True)

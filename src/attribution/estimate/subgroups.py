@@ -59,7 +59,7 @@ class Subgroups(Result):
 
 def subgroup_effects(
     design: Design, outcome: Any, *, by: str, adjust: Sequence[str] = (), model: Family = "linear",
-    vcov: Vcov = "default", cluster: str | None = None, correction: Correction = "holm", power: float = 0.8,
+    vcov: Vcov | None = None, cluster: str | None = None, correction: Correction = "holm", power: float = 0.8,
     data: pd.DataFrame | None = None, unit: str | None = None,
 ) -> Subgroups:  # fmt: skip
     """The effect in each level of `by`, with the design's weights: ATT (or the design's target) per subgroup.
@@ -78,8 +78,8 @@ def subgroup_effects(
     correction : of p-values for how many levels were looked at: "holm" or "bh" (false discovery rate).
     power : of the minimum detectable effect.
     """
-    if vcov.startswith("CR"):
-        raise EstimationError("vcov default, cluster, m_estimation or HC0 to HC3", f"{vcov!r}", "choose one of these")
+    if vcov is not None and vcov.startswith("CR"):
+        raise EstimationError("vcov cluster, m_estimation or HC0 to HC3", f"{vcov!r}", "choose one of these")
     if correction not in ("holm", "bh") or not 0 < power < 1:
         raise EstimationError('correction "holm" or "bh", 0 < power < 1', f"{correction!r}, {power}", "choose one")
     name, y = read_outcome(design, outcome, data)
