@@ -179,7 +179,7 @@ def test_clusters_go_whole_into_folds_and_scores():
 def test_no_overlap_is_refused_and_trimming_says_for_whom_it_still_speaks():
     rng = np.random.default_rng(0)
     frame = curved(800, 0)
-    extra = pd.DataFrame({"x": rng.normal(60, 1, 40), "t": 1, "y": 0.0, "who": np.arange(800, 840)})
+    extra = pd.DataFrame({"x": rng.normal(150, 1, 40), "t": 1, "y": 0.0, "who": np.arange(800, 840)})
     extra["x2"] = extra["x"] ** 2
     wide = pd.concat([frame, extra], ignore_index=True)
     with pytest.raises(EstimationError, match=r"overlap.*\[\d+\]"):
