@@ -12,7 +12,8 @@ from attribution.errors import AttributionError, DesignError, EstimationError
 
 BIRTHS = {"outcome": "bweight", "covariates": ["prenatal1", "mmarried", "mage", "fbaby"]}
 MOTHERS = ["mmarried", "mage", "mage2", "fbaby", "medu"]
-STATA = [("ra", "all"), ("ra", "treated"), ("aipw", "all"), ("aipw_wls", "all"), ("ipwra", "all"), ("ipwra", "treated")]
+STATA = [("ra", "all"), ("ra", "treated"), ("ipw", "all"), ("ipw", "treated"), ("aipw", "all"), ("aipw_wls", "all"),
+         ("ipwra", "all"), ("ipwra", "treated")]  # fmt: skip
 TARGET = {"all": "ATE", "treated": "ATT"}
 
 
@@ -23,7 +24,7 @@ def births():
 def compare_stata(form, target, expected):
     """Probit propensity, linear outcomes, the effect and the mean of those not treated."""
     found = at.aipw(births(), "mbsmoke", **BIRTHS, propensity_covariates=MOTHERS, propensity_model="probit", form=form,
-                    target=target, parts=True)  # fmt: skip
+                    target=target, parts=True, normalised=form == "ipw")  # fmt: skip
     for j, name in ((2, "r1vs0.mbsmoke"), (1, "0.mbsmoke")):
         assert found.estimate[j] == pytest.approx(expected[name]["est"], rel=1e-6)
         assert found.std_error[j] == pytest.approx(expected[name]["se"], rel=1e-5)
@@ -76,6 +77,11 @@ def test_closed_form(name, call):
         assert found.std_error[0] == pytest.approx(results[f"aipw_{key}"]["se_if"], rel=1e-5)
         alone = at.aipw(frame, treatment, form="ra", **options)
         assert alone.estimate[0] == pytest.approx(results[f"ra_{key}"], rel=1e-6)
+    options = {"outcome": outcome, "covariates": names}
+    for normalised, form, target, key in ((False, "ipw", "all", "ipw_ate_ht"), (True, "ipw", "all", "ipw_ate_hajek"),
+                                          (True, "aipw", "treated", "aipw_att_hajek")):  # fmt: skip
+        found = at.aipw(frame, treatment, form=form, target=target, normalised=normalised, **options)
+        assert found.estimate[0] == pytest.approx(results[key], rel=1e-6)
 
 
 @pytest.mark.parametrize(("target", "key"), [("all", "irm_ATE"), ("treated", "irm_ATTE")])
@@ -108,8 +114,21 @@ def test_saturated_by_hand():
     gap = cells[1] - cells[0]
     expected = {"all": frame["b"].map(gap).mean(), "treated": frame.loc[frame["treated"] == 1, "b"].map(gap).mean()}
     for form, target in STATA:
-        found = at.aipw(frame, "treated", outcome="y", covariates=["b"], form=form, target=target)
+        found = at.aipw(frame, "treated", outcome="y", covariates=["b"], form=form, target=target,
+                        normalised=form == "ipw")  # fmt: skip
         assert found.estimate[0] == pytest.approx(expected[target], rel=1e-9)
+
+
+def test_scale_and_order():
+    frame = school(500, effect=1.0)
+    options = {"outcome": "y", "covariates": ["x", "z", "b"], "key": "key"}
+    for more in ({}, {"folds": 3}, {"form": "ipwra"}, {"target": "treated", "normalised": True}):
+        plain = at.aipw(frame, "treated", **options, **more)
+        moved = at.aipw(frame.assign(y=3 * frame["y"] - 1e4), "treated", **options, **more)
+        mixed = at.aipw(frame.sample(frac=1, random_state=2), "treated", **options, **more)
+        np.testing.assert_allclose([moved.estimate[0], moved.std_error[0]],
+                                   [3 * plain.estimate[0], 3 * plain.std_error[0]], rtol=1e-6)  # fmt: skip
+        assert mixed.estimate[0] == plain.estimate[0] and mixed.std_error[0] == plain.std_error[0]
 
 
 def curved(n, seed):
@@ -130,13 +149,13 @@ def test_right_if_either_model_is(which, seeds):
     outcome, decide = MODELS[which]
     rows = []
     for seed in range(seeds):
-        for target in ("all", "treated"):
+        for target, normalised in (("all", False), ("treated", False), ("treated", True)):
             found = at.aipw(curved(1_000, seed), "t", outcome="y", covariates=outcome, propensity_covariates=decide,
-                            target=target)  # fmt: skip
+                            target=target, normalised=normalised)  # fmt: skip
             low, high = found.conf_int()
             rows.append((found.estimate[0] - 1, found.std_error[0], low[0] <= 1 <= high[0]))
-    error, se, covered = np.array(rows).reshape(seeds, 2, 3).transpose(2, 1, 0)
-    for k in (0, 1):
+    error, se, covered = np.array(rows).reshape(seeds, 3, 3).transpose(2, 1, 0)
+    for k in range(3):
         monte_carlo = error[k].std(ddof=1) / np.sqrt(seeds)
         if which == "both wrong":
             assert error[k].mean() > 6 * monte_carlo  # the tests can tell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,16 @@ from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
 from .nuisance import Missing, Nuisances, Sample, Target, fit_nuisances, probability_slope, read_units
 
-Form = Literal["aipw", "aipw_wls", "ipwra", "ra"]
+Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
 StdError = Literal["default", "influence", "stacked"]
 
 
 def aipw(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], target: Target = "all", form: Form = "aipw",
     outcome_model: Any = None, propensity_model: Any = None, propensity_covariates: Sequence[str] | None = None,
-    interact: bool = True, folds: int = 0, fold: str | None = None, key: str | None = None, cluster: str | None = None,
-    trim: float | None = None, clip: float | None = None, missing: Missing = "refused", scale: Scale = "difference",
-    std_error: StdError = "default", parts: bool = False, unit: str | None = None,
+    interact: bool = True, normalised: bool = False, folds: int = 0, fold: str | None = None, key: str | None = None,
+    cluster: str | None = None, trim: float | None = None, clip: float | None = None, missing: Missing = "refused",
+    scale: Scale = "difference", std_error: StdError = "default", parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment, right if either model is: the ATE or the ATT.
 
@@ -30,7 +30,8 @@ def aipw(
     Assumes : given the covariates nobody knew more about their outcome when treatment was decided; overlap.
     Estimator : Robins, Rotnitzky & Zhao 1994; with `folds`, cross-fitted (Chernozhukov et al. 2018, interactive model).
         form "aipw_wls": outcome by weighted least squares (Cao, Tsiatis & Davidian 2009); "ipwra": outcome by weighted
-        regression, no augmentation (Wooldridge 2007); "ra": outcome alone. No probability is clipped unless `clip`.
+        regression, no augmentation (Wooldridge 2007); "ra": outcome alone; "ipw": weights alone (Horvitz & Thompson
+        1952; `normalised`: Hájek 1971). No probability is clipped unless `clip`.
     Std. errors : "influence": spread of the influence function, models taken as known, which is right to first order
         for aipw (over n - 1 for target "all", a mean of n numbers); "stacked" (default in sample): the equations of
         both models and of the means together (M-estimation), no dof correction. Summed by `cluster`, times G/(G-1).
@@ -43,14 +44,15 @@ def aipw(
     units : one row a unit. treatment : its 0/1 column. outcome : numeric column. covariates : numeric or categories.
     outcome_model : "linear", "logit" or a scikit-learn model (needs folds); None: "logit" for a 0/1 outcome.
     propensity_model : "logit" (None), "probit" or a scikit-learn classifier (needs folds).
+    normalised : weights of each arm add up to the target (forms "aipw" and "ipw").
     propensity_covariates : columns of the treatment model, where they are not `covariates`.
     folds : 0, or how many; dealt out in the order of `key` (whole clusters together). fold : a column instead.
     trim : leave out units with p outside [trim, 1 - trim] (target "treated": above 1 - trim). clip : move p inside.
     interact : outcome coefficients of their own in each arm. scale : "ratio", "odds_ratio": log, shown exponentiated.
     parts : three terms: observed, counterfactual, att (target "treated"), or if_treated, if_untreated, ate.
     """
-    if target not in ("all", "treated") or form not in ("aipw", "aipw_wls", "ipwra", "ra"):
-        raise EstimationError('target "all" or "treated", form "aipw", "aipw_wls", "ipwra" or "ra"',
+    if target not in ("all", "treated") or form not in get_args(Form):
+        raise EstimationError('target "all" or "treated", form "aipw", "aipw_wls", "ipwra", "ra" or "ipw"',
                               f"{target!r}, {form!r}", "choose one of these")  # fmt: skip
     if scale not in ("difference", "ratio", "odds_ratio") or (parts and scale != "difference"):
         raise EstimationError('scale "difference", "ratio" or "odds_ratio", the first with parts=True', f"{scale!r}",
@@ -66,7 +68,7 @@ def aipw(
     }  # fmt: skip
     sample, estimand, notes = trimmed(sample, trim, target, options)
     fitted = fit_nuisances(sample, **options)
-    means, rows = _means(sample, fitted, target, form, std_error, interact)
+    means, rows = _means(sample, fitted, target, form, std_error, interact, normalised)
     if parts:
         turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
         estimate, scores, terms = means @ turn, rows @ turn, part_terms(target)
@@ -83,7 +85,7 @@ def aipw(
         spec={"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates),
               "outcome_model": str(options["outcome_model"]), "propensity_model": str(options["propensity_model"]),
               "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1, "trim": trim, "clip": clip,
-              "interact": interact, "scale": scale, "key": key, "cluster": cluster},
+              "normalised": normalised, "interact": interact, "scale": scale, "key": key, "cluster": cluster},
     )  # fmt: skip
 
 
@@ -132,14 +134,17 @@ def _weights(form: Form, target: Target):
 
 
 def _means(
-    sample: Sample, fitted: Nuisances, target: Target, form: Form, std_error: StdError, interact: bool
-) -> tuple[np.ndarray, np.ndarray]:
+    sample: Sample, fitted: Nuisances, target: Target, form: Form, std_error: StdError, interact: bool,
+    normalised: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Means (2,) of the target with and without treatment, and score rows (n or groups, 2)."""
     if std_error not in ("default", "influence", "stacked"):
         raise EstimationError('std_error "default", "influence" or "stacked"', f"{std_error!r}", "choose one of these")
     kind = std_error if std_error != "default" else "stacked" if sample.fold is None else "influence"
     if kind == "stacked" and fitted.treatment is None:
         raise EstimationError('std_error="stacked" with folds = 0', "cross-fitting", 'use "influence"')
+    if normalised and form not in ("aipw", "ipw"):
+        raise EstimationError('form="aipw" or "ipw" with normalised=True', f"{form!r}", "leave it out")
     if kind == "influence" and form not in ("aipw", "aipw_wls"):
         raise EstimationError(f'std_error="stacked" for form="{form}"', '"influence"', "its models are not orthogonal")
     t, y, n = sample.t, sample.y, len(sample.y)
@@ -148,14 +153,19 @@ def _means(
     ratio, ratio_slope = _ratios(fitted.p, target)
     means, rows = np.empty(2), np.empty((n, 2))
     by_p = np.zeros((2, n))  # derivative of each sum by the linear predictor of treatment
-    augment = form in ("aipw", "aipw_wls")
+    augment = form in ("aipw", "aipw_wls", "ipw")
     for a, arm in enumerate((t, ~t)):
-        gap = np.where(arm, y - fitted.m[a], 0.0)
-        psi = over * fitted.m[a] + (ratio[a] * gap if augment else 0.0)
+        m = np.zeros(n) if form == "ipw" else fitted.m[a]
+        gap = np.where(arm, y - m, 0.0)
+        if normalised:  # the arm's weights add up to the target; the augmentation is then a mean of the residuals
+            scale = total / ratio[a, arm].sum()
+            ratio[a], ratio_slope[a] = scale * ratio[a], scale * ratio_slope[a]
+        psi = over * m + (ratio[a] * gap if augment else 0.0)
         means[a] = psi.sum() / total
-        rows[:, a] = (psi - over * means[a]) / total
+        centre = (ratio[a] * gap).sum() / total if normalised else 0.0
+        rows[:, a] = (psi - over * (means[a] - centre) - np.where(arm, ratio[a] * centre, 0.0)) / total
         if kind == "stacked" and augment:
-            by_p[a] = ratio_slope[a] * gap
+            by_p[a] = ratio_slope[a] * np.where(arm, gap - centre, 0.0)
     if kind == "stacked":
         rows += _stacked(sample, fitted, target, form, interact, over, ratio, ratio_slope, by_p, augment) / total
     elif target == "all" and sample.groups is None:
@@ -177,6 +187,9 @@ def _stacked(sample, fitted, target, form, interact, over, ratio, ratio_slope, b
     influence = (sample.z * source.u[:, None]) @ source.bread
     out = np.zeros((len(t), 2))
     for a, arm in enumerate((t, ~t)):
+        if form == "ipw":
+            out[:, a] += influence @ (sample.z.T @ (slope_p * by_p[a]))
+            continue
         fit, rows = (fitted.arms[a], arm) if interact else (fitted.arms[0], t | ~t)
         own = x[rows] if interact else np.column_stack([x, t])
         asked = x if interact else np.column_stack([x, np.full(len(t), 1.0 - a)])
