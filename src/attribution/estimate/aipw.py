@@ -11,7 +11,16 @@ import pandas as pd
 from ..errors import EstimationError
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Missing, Nuisances, Sample, Target, fit_nuisances, probability_slope, read_units
+from .nuisance import (
+    Missing,
+    Nuisances,
+    Sample,
+    Target,
+    by_group,
+    fit_nuisances,
+    probability_slope,
+    read_units,
+)  # fmt: skip
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
 StdError = Literal["default", "influence", "stacked"]
@@ -69,23 +78,33 @@ def aipw(
     sample, estimand, notes = trimmed(sample, trim, target, options)
     fitted = fit_nuisances(sample, **options)
     means, rows = _means(sample, fitted, target, form, std_error, interact, normalised)
+    spec = {"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates), "trim": trim,
+            "clip": clip, "normalised": normalised, "interact": interact, "key": key, "cluster": cluster,
+            **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
+    return effects_of(sample, means, rows, scale=scale, parts=parts, target=target, estimand=estimand, unit=unit,
+                      notes=(*notes, *fitted.notes), spec=spec)  # fmt: skip
+
+
+def effects_of(
+    sample: Sample, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
+    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any],
+) -> Effects:  # fmt: skip
+    """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2)."""
     if parts:
         turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
         estimate, scores, terms = means @ turn, rows @ turn, part_terms(target)
     else:
-        estimate, scores = on_scale(means[:, None], rows[:, :, None], scale, outcome)
-        terms = [outcome]
+        estimate, scores = on_scale(means[:, None], rows[:, :, None], scale, sample.outcome)
+        terms = [sample.outcome]
     words = {"ratio": "log risk ratio", "odds_ratio": "log odds ratio"}
+    unit = words.get(scale) or unit or ("share" if sample.binary else f"units of {sample.outcome}")
     n1 = int(sample.t.sum())
     return Effects(
-        estimand=estimand, unit=words.get(scale) or unit or ("share" if sample.binary else f"units of {outcome}"),
-        labels=pd.DataFrame({"term": terms, "outcome": outcome}), estimate=estimate, scores=scores,
+        estimand=estimand, unit=unit,
+        labels=pd.DataFrame({"term": terms, "outcome": sample.outcome}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), n1), n_comparison=np.full(len(terms), len(sample.t) - n1),
-        notes=(*notes, *fitted.notes, *shown_ratio(scale, estimate, scores)),
-        spec={"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates),
-              "outcome_model": str(options["outcome_model"]), "propensity_model": str(options["propensity_model"]),
-              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1, "trim": trim, "clip": clip,
-              "normalised": normalised, "interact": interact, "scale": scale, "key": key, "cluster": cluster},
+        notes=(*notes, *shown_ratio(scale, estimate, scores)),
+        spec={**spec, "scale": scale, "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip
 
 
@@ -105,8 +124,8 @@ def trimmed(
     if target == "all":
         keep &= first.p >= trim
     t, n = sample.t, len(sample.t)
-    if min(t[keep].sum(), (~t[keep]).sum()) < 2:
-        raise EstimationError("two treated and two comparison units that overlap", "fewer",
+    if min(t[keep].sum(), (~t[keep]).sum()) < 2 or np.ptp(sample.y[keep]) == 0:
+        raise EstimationError("two treated and two comparison units that overlap, with outcomes that vary", "fewer",
                               "conclude that there is no comparison", count=int(keep.sum()))  # fmt: skip
     if keep.all():
         return sample, name, sample.notes
@@ -170,12 +189,7 @@ def _means(
         rows += _stacked(sample, fitted, target, form, interact, over, ratio, ratio_slope, by_p, augment) / total
     elif target == "all" and sample.groups is None:
         rows *= np.sqrt(n / (n - 1))
-    if sample.groups is not None:
-        code = np.unique(sample.groups, return_inverse=True)[1]
-        rows = np.column_stack([np.bincount(code, weights=column) for column in rows.T])
-        if len(rows) < 2:
-            raise EstimationError("at least two clusters", f"{len(rows)}", "no standard error exists")
-        rows *= np.sqrt(len(rows) / (len(rows) - 1))
+    rows = by_group(rows, sample.groups)
     return means, rows
 
 

@@ -320,3 +320,15 @@ def _overlap(p, sample: Sample, target: Target, clip) -> tuple[np.ndarray, np.nd
 def probability_slope(fit: Regression, x: np.ndarray, clipped: np.ndarray) -> np.ndarray:
     """(n,) derivative of p by the linear predictor; 0 where p was clipped."""
     return np.where(clipped, 0.0, link_slope(fit.family, x @ fit.coefficients))
+
+
+def by_group(rows: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Score rows (n, k) summed within clusters, times sqrt(G / (G - 1)); unchanged without clusters."""
+    if groups is None:
+        return rows
+    code = np.unique(groups, return_inverse=True)[1]
+    count = int(code.max()) + 1
+    if count < 2:
+        raise EstimationError("at least two clusters", f"{count}", "no standard error exists; widen the cohort")
+    sums = np.column_stack([np.bincount(code, weights=column) for column in rows.T])
+    return sums * np.sqrt(count / (count - 1))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
-from .nuisance import Missing, fitted_values, read_units
+from .nuisance import Missing, by_group, fitted_values, read_units
 
 
 def partially_linear(
@@ -45,10 +45,7 @@ def partially_linear(
                               "conclude that there is no comparison", column=treatment)  # fmt: skip
     theta = float(v @ gap) / moment
     scores = (v * (gap - theta * v) / moment)[:, None]
-    if sample.groups is not None:
-        code = np.unique(sample.groups, return_inverse=True)[1]
-        scores = np.bincount(code, weights=scores[:, 0])[:, None]
-        scores *= np.sqrt(len(scores) / (len(scores) - 1))
+    scores = by_group(scores, sample.groups)
     return Effects(
         estimand="effect under overlap weights, one for all",
         labels=pd.DataFrame({"term": [outcome], "outcome": outcome}),

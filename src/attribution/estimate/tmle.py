@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
-from .aipw import trimmed
-from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Missing, fit_nuisances, read_units
+from .aipw import effects_of, trimmed
+from .g_computation import Scale
+from .nuisance import Missing, by_group, fit_nuisances, read_units
 
 
 def tmle(
@@ -65,31 +64,12 @@ def tmle(
     means = m.mean(axis=1)
     n = len(y)
     rows = (np.where(arms, clever * (y - m), 0.0) + m - means[:, None]).T / n
-    if sample.groups is None:
-        rows *= np.sqrt(n / (n - 1))
-    else:
-        code = np.unique(sample.groups, return_inverse=True)[1]
-        rows = np.column_stack([np.bincount(code, weights=column) for column in rows.T])
-        rows *= np.sqrt(len(rows) / (len(rows) - 1))
-    means, rows = low + width * means, width * rows
-    if parts:
-        turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
-        estimate, scores, terms = means @ turn, rows @ turn, part_terms("all")
-    else:
-        estimate, scores = on_scale(means[:, None], rows[:, :, None], scale, outcome)
-        terms = [outcome]
-    words = {"ratio": "log risk ratio", "odds_ratio": "log odds ratio"}
-    n1 = int(sample.t.sum())
-    return Effects(
-        estimand=estimand, unit=words.get(scale) or unit or ("share" if sample.binary else f"units of {outcome}"),
-        labels=pd.DataFrame({"term": terms, "outcome": outcome}), estimate=estimate, scores=scores,
-        n_treated=np.full(len(terms), n1), n_comparison=np.full(len(terms), n - n1),
-        notes=(*notes, *fitted.notes, *shown_ratio(scale, estimate, scores)),
-        spec={"outcome": outcome, "estimator": "tmle", "covariates": tuple(covariates), "trim": trim, "clip": clip,
-              "outcome_model": str(options["outcome_model"]), "propensity_model": str(options["propensity_model"]),
-              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1, "interact": interact, "bound": bound,
-              "scale": scale, "key": key, "cluster": cluster},
-    )  # fmt: skip
+    rows = by_group(rows, sample.groups) if sample.groups is not None else rows * np.sqrt(n / (n - 1))
+    spec = {"outcome": outcome, "estimator": "tmle", "covariates": tuple(covariates), "trim": trim, "clip": clip,
+            "interact": interact, "bound": bound, "key": key, "cluster": cluster,
+            **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
+    return effects_of(sample, low + width * means, width * rows, scale=scale, parts=parts, target="all", unit=unit,
+                      estimand=estimand, notes=(*notes, *fitted.notes), spec=spec)  # fmt: skip
 
 
 def _targeted(y, m, t, p, clever) -> np.ndarray:
