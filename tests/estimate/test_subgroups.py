@@ -110,7 +110,7 @@ def test_refusals():
 
 
 # few seeds: statsmodels' multipletests collects garbage at every call
-@pytest.mark.parametrize("seeds", [15, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [15, pytest.param(100, marks=pytest.mark.slow)])
 def test_recovers_effects_that_differ_and_rarely_sees_a_difference_that_is_not_there(seeds):
     errors, ses, covered, false = [], [], [], []
     for seed in range(seeds):
