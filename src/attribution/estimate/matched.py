@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, Literal
@@ -106,19 +106,25 @@ def matched_did(
     if not kept:
         raise DesignError("a covariate besides the base-period outcome", "none", "there is no second answer to show")
     refitted = build(kept) if build is not None else _matched_again(design, kept, at_base)
-    without = _fit(panel, refitted, rows, base_period, by, unit, ())
+    without = _fit(panel, refitted, _rows(panel, refitted, key), base_period, by, unit, ())
     return MatchedDid(effects=effects, without=without, base_outcomes=at_base, design=design, refitted=refitted)
 
 
 def _matched_again(design: Design, kept: list[str], without: tuple[str, ...]) -> Design:
     """The same matching on fewer covariates."""
-    if "ratio" not in design.spec:
+    if not len(design.pairs) or "replace" not in design.spec:
         raise DesignError("build= to make the design again without the base-period outcome", "none",
                           "give a function from the list of covariates to a Design")  # fmt: skip
-    known = set(signature(match).parameters) - {"units", "treatment", "covariates", "exact", "score"}
-    options = {name: value for name, value in design.spec.items() if name in known}
-    exact = [name for name in design.spec["exact"] if name not in without]
-    return match(design.units, design.treatment, covariates=kept, exact=exact, **options)
+
+    def left(value: Any) -> Any:
+        """Calipers and exact columns of what is no longer matched on go with it."""
+        if isinstance(value, Mapping):
+            return {name: width for name, width in value.items() if name not in without} or None
+        return [name for name in value if name not in without] if isinstance(value, (tuple, list)) else value
+
+    known = set(signature(match).parameters) - {"units", "treatment", "covariates", "score"}
+    options = {name: left(value) for name, value in design.spec.items() if name in known}
+    return match(design.units, design.treatment, covariates=kept, **options)
 
 
 def _rows(panel: Panel, design: Design, key: str) -> np.ndarray:
