@@ -144,7 +144,7 @@ MODELS = {"both right": (["x", "x2"], ["x", "x2"]), "outcome right": (["x", "x2"
 
 
 @pytest.mark.parametrize("which", MODELS)
-@pytest.mark.parametrize("seeds", [60, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_right_if_either_model_is(which, seeds):
     outcome, decide = MODELS[which]
     rows = []

@@ -169,7 +169,7 @@ def test_missing_outcomes_leave_with_their_pair():
     assert "5 of 185 pairs" in effect.notes[0] and "180 of 185 treated" in effect.estimand
 
 
-@pytest.mark.parametrize("seeds", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [40, pytest.param(400, marks=pytest.mark.slow)])
 def test_recovers_a_risk_difference(seeds):
     """Matched, then a logit that is right: no bias, honest errors, the truth covered."""
     rows = []

@@ -74,7 +74,7 @@ def test_what_may_not_be_counted(design):
         at.attributable_outcomes(parts, n_covered=10, claimed=at.att(design, "said", vcov="HC1"))
 
 
-@pytest.mark.parametrize("seeds", [60, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_recovers_the_number_of_placements_caused(seeds):
     covered, errors = [], []
     for seed in range(seeds):

@@ -59,7 +59,7 @@ def test_it_stays_inside_the_range_and_solves_its_equations():
     np.testing.assert_allclose(parts.scores.sum(axis=0), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("seeds", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [40, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("folds", [0, 3])
 def test_recovers_a_constant_effect(seeds, folds):
     rows = []
