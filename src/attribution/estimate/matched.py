@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -54,15 +55,19 @@ class MatchedDid(Result):
 def matched_did(
     panel: Panel, design: Design, *, key: str, base_period: Base, by: By = "event_time",
     base_outcome_matched: Literal["refused", "declared"] = "refused", unit: str | None = None,
+    build: Callable[[list[str]], Design] | None = None,
 ) -> MatchedDid:  # fmt: skip
-    """Difference-in-differences between matched units: ATT on the matched treated.
+    """Difference-in-differences between matched, stratified or weighted units: ATT on those the design covers.
 
-    Estimand : ATT(g, t) of the treated that have a partner, aggregated `by`; see `group_time_att`.
+    Estimand : ATT(g, t) of the treated that carry weight (those with a partner), aggregated `by`; see `group_time_att`.
+        With a design for all units or for the overlap, of treatment in all of these.
     Assumes : parallel trends from the base between matched units. A match on the outcome at the base makes that base
         equal by construction and moves the bias elsewhere, so it is refused unless declared, and then both are shown.
     Estimator : Heckman, Ichimura & Todd 1997: `group_time_att` without covariates on the design's weights (times the
         panel's sampling weights).
-    Std. errors : summed within the design's independent groups (pairs), which are held fixed (Abadie & Spiess 2022).
+    Std. errors : summed within the design's independent groups (pairs, strata), which are held fixed (Abadie & Spiess
+        2022). Where the design weights were estimated (`weight_model`), plus what their estimation adds: the influence
+        of their parameters times the derivative of the estimate by them, by central differences.
     Edge cases : units of the panel that the design left out carry no weight; a unit of the design that the panel does
         not hold is refused. A covariate is the base-period outcome (whatever its name) when among the treated it moves
         with it, at one base period or in the mean of the window: one for one, or nearly in the same order (|Spearman|
@@ -73,6 +78,7 @@ def matched_did(
     ----------
     key : column of the design's units that holds the panel's unit keys.
     base_period : as in `group_time_att`. base_outcome_matched : "declared" to go on, with both answers.
+    build : how the design is made from a list of covariates, for the second answer; needed unless `match` made it.
 
     Raises
     ------
@@ -97,14 +103,28 @@ def matched_did(
     if not at_base:
         return MatchedDid(effects=effects, without=None, base_outcomes=(), design=design)
     kept = [name for name in design.covariates if name not in at_base]
-    exact = [name for name in design.spec["exact"] if name not in at_base]
     if not kept:
         raise DesignError("a covariate besides the base-period outcome", "none", "there is no second answer to show")
-    options = {name: design.spec[name] for name in ("method", "distance", "ratio", "replace", "caliper_sd", "key",
-                                                    "person")}  # fmt: skip
-    refitted = match(design.units, design.treatment, covariates=kept, exact=exact, **options)
-    without = _fit(panel, refitted, rows, base_period, by, unit, ())
+    refitted = build(kept) if build is not None else _matched_again(design, kept, at_base)
+    without = _fit(panel, refitted, _rows(panel, refitted, key), base_period, by, unit, ())
     return MatchedDid(effects=effects, without=without, base_outcomes=at_base, design=design, refitted=refitted)
+
+
+def _matched_again(design: Design, kept: list[str], without: tuple[str, ...]) -> Design:
+    """The same matching on fewer covariates."""
+    if not len(design.pairs) or "replace" not in design.spec:
+        raise DesignError("build= to make the design again without the base-period outcome", "none",
+                          "give a function from the list of covariates to a Design")  # fmt: skip
+
+    def left(value: Any) -> Any:
+        """Calipers and exact columns of what is no longer matched on go with it."""
+        if isinstance(value, Mapping):
+            return {name: width for name, width in value.items() if name not in without} or None
+        return [name for name in value if name not in without] if isinstance(value, (tuple, list)) else value
+
+    known = set(signature(match).parameters) - {"units", "treatment", "covariates", "score"}
+    options = {name: left(value) for name, value in design.spec.items() if name in known}
+    return match(design.units, design.treatment, covariates=kept, **options)
 
 
 def _rows(panel: Panel, design: Design, key: str) -> np.ndarray:
@@ -170,9 +190,21 @@ def _event(panel: Panel, at: np.ndarray, e: int) -> np.ndarray:
 
 
 def _fit(panel: Panel, design: Design, rows, base: Base, by: By, unit, notes: Sequence[str]) -> Effects:
+    out, groups = _weighted_did(panel, design, design.weights, rows, base, by, unit)
+    if design.weight_model is not None:
+        out = _with_estimated_weights(out, groups, panel, design, rows, base, by)
+    whose = {"treated": f"on the matched treated ({design.covered_share:.0%})" if len(design.pairs) else
+             f"on the treated that carry weight ({design.covered_share:.0%})"}  # fmt: skip
+    return replace(out, estimand=f"{out.estimand}, {whose.get(design.target, f'weighted to the {design.estimand}')}",
+                   notes=(*design.notes, *out.notes, *notes),
+                   spec={**out.spec, "design": dict(design.spec), "match_set": design.covariates})  # fmt: skip
+
+
+def _weighted_did(panel, design, weights, rows, base, by, unit) -> tuple[Effects, np.ndarray]:
+    """Effects under these design weights, and the independent group of each score row."""
     use = np.flatnonzero(design.matched)
     at = rows[use]
-    weight = design.weights[use] * (1.0 if panel.weight is None else panel.weight[at])
+    weight = weights[use] * (1.0 if panel.weight is None else panel.weight[at])
     risk: Any = np.full(len(at), np.nan) if panel.risk_set is None else panel.risk_set[at]
     treated = design.treated[use]
     after = ~treated[:, None] & (panel.periods >= panel.cohort[at][:, None])  # partners serve until their own start
@@ -182,13 +214,33 @@ def _fit(panel: Panel, design: Design, rows, base: Base, by: By, unit, notes: Se
         "unit": row, "period": panel.periods[column], "cohort": cohort[row], "y": panel.y[at][row, column],
         "weight": weight[row], "group": design.strata[use][row], "risk_set": risk[row],
     })  # fmt: skip
-    if frame["group"].nunique() < 2:
+    groups = np.unique(frame["group"])
+    if len(groups) < 2:
         raise EstimationError("at least two independent groups", "one", "no standard error exists; widen the cohort")
     small = Panel(frame, unit="unit", period="period", cohort="cohort", outcome="y", weight="weight", cluster="group",
                   risk_set=None if panel.risk_set is None else "risk_set")  # fmt: skip
     gt = group_time_att(small, comparison="never_treated", base_period=base, method="reg",
                         unit=unit or panel.columns["outcome"])  # fmt: skip
-    out = aggregate(gt, by=by)
-    return replace(out, estimand=f"{out.estimand}, on the matched treated ({design.covered_share:.0%})",
-                   notes=(*design.notes, *out.notes, *notes),
-                   spec={**out.spec, "design": dict(design.spec), "match_set": design.covariates})  # fmt: skip
+    return aggregate(gt, by=by), groups
+
+
+def _with_estimated_weights(out: Effects, groups, panel, design: Design, rows, base, by) -> Effects:
+    """Score rows with what the estimation of the weights adds: influence (n, p) times d estimate / d parameter."""
+    if out.dof is not None:
+        note = "The weights are held fixed: with so few clusters their own error is not added."
+        return replace(out, notes=(*out.notes, note))
+    model = design.weight_model
+    assert model is not None
+    used = design.matched
+    slope = np.empty((model.slopes.shape[1], len(out)))
+    for j, column in enumerate(model.slopes.T):
+        pull = np.abs(column[used] / design.weights[used]).max()
+        step = 1e-4 / pull if pull > 0 else 0.0
+        ends = [_weighted_did(panel, design, design.weights + sign * step * column, rows, base, by, None)[0].estimate
+                for sign in (1, -1)] if step else [out.estimate] * 2  # fmt: skip
+        slope[j] = (ends[0] - ends[1]) / (2 * step or 1.0)
+    own = model.influence[used] @ np.nan_to_num(slope)
+    everyone, code = np.unique(design.strata[used], return_inverse=True)
+    scores = np.stack([np.bincount(code, weights=column, minlength=len(everyone)) for column in own.T], axis=1)
+    scores[np.searchsorted(everyone, groups)] += out.scores
+    return replace(out, scores=scores)
