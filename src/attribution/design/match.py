@@ -88,8 +88,11 @@ def match(
     t = treated[order]
     probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
     numbers = {"propensity": probability, "logit": logit}
-    d = numbers.get(distance)
-    where = line(d) if d is not None else space(rows, covariates, t, distance, covariate_weights)
+    if distance == "logit" or distance == "propensity":
+        d = numbers[distance]
+        where = line(d)
+    else:
+        d, where = None, space(rows, covariates, t, distance, covariate_weights)
     bounded = {name: numbers[name] if name in _SCORES else rows[name].to_numpy(float) for name in calipers}
     widths = {name: calipers[name] * float(np.std(values, ddof=1)) for name, values in bounded.items()}
     side = Side(

@@ -45,7 +45,7 @@ def att(
     """
     if vcov not in ("cluster", "HC0", "HC1", "HC2", "HC3"):
         raise EstimationError("vcov cluster, HC0, HC1, HC2 or HC3", f"{vcov!r}", "choose one of these")
-    name, y = _outcome(design, outcome, data)
+    name, y = read_outcome(design, outcome, data)
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
     used = weights > 0
@@ -77,7 +77,7 @@ def att(
     )  # fmt: skip
 
 
-def _outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
+def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
     """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
     units = design.units
     if isinstance(outcome, str):
