@@ -22,6 +22,8 @@ _WHERE = {
     "design.match": ["match"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
+    "estimate.abadie_imbens": ["abadie_imbens"],
+    "estimate.tie_range": ["TieRange", "tie_range"],
     "estimate.did": ["group_time_att"],
     "estimate.did_2x2": ["did_2x2"],
     "estimate.twfe": ["twfe", "twfe_weights"],

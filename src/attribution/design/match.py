@@ -162,6 +162,15 @@ def pair_weights(focal: np.ndarray, partner: np.ndarray, n: int, target: str) ->
     return weights, partners
 
 
+def ends(pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(focal, partner) rows of a design's pairs: who looked for a partner, and who was found."""
+    left, right = pairs["treated"].to_numpy(), pairs["comparison"].to_numpy()
+    if "focal" not in pairs:
+        return left, right
+    swap = (pairs["focal"] == "comparison").to_numpy()
+    return np.where(swap, right, left), np.where(swap, left, right)
+
+
 def _choose(
     asking, pool, where: Space, d, cell, side: Side, widths, options, who
 ) -> tuple[np.ndarray, np.ndarray, int]:

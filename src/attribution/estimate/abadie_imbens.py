@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..design.match import ends
 from ..design.metric import Space, line, space
 from ..design.nearest import Side, k_nearest
 from ..design.propensity import encode, refuse_missing, require_columns
@@ -25,8 +26,8 @@ def abadie_imbens(
 ) -> Effects:  # fmt: skip
     """Mean difference between units and their matches: the design's ATT or ATE, with Abadie and Imbens' standard error.
 
-    Estimand : the design's, on units with partners whose outcomes are known; with `population` False the effect on these
-        very units (SATT, SATE), not on the population they come from.
+    Estimand : the design's, on units with partners whose outcomes are known; with `population` False the effect on
+        these very units (SATT, SATE), not on the population they come from.
     Assumes : as `att`. Standard errors suppose that matches are close, and matching with replacement.
     Estimator : Abadie & Imbens 2006, eq. 3; `bias_correction` takes out what a regression of the outcome on these
         covariates, among the matches and weighted by their use, says the remaining differences are worth (2011, eq. 7).
@@ -114,15 +115,13 @@ def _check(design: Design, neighbours: int, population: bool, parts: bool) -> No
 
 def _known_pairs(design, t, y, name) -> tuple[np.ndarray, np.ndarray, int]:
     """(focal, partner) rows of the pairs whose outcomes are both known, and how many are not."""
-    pairs = design.pairs
-    focal, partner = pairs["treated"].to_numpy(), pairs["comparison"].to_numpy()
-    if "focal" in pairs:
-        swap = (pairs["focal"] == "comparison").to_numpy()
-        focal, partner = np.where(swap, partner, focal), np.where(swap, focal, partner)
+    focal, partner = ends(design.pairs)
     whole = np.isfinite(y[focal]) & np.isfinite(y[partner])
     if len(np.unique(focal[whole])) < 2:
-        raise EstimationError("two matched units whose outcomes are known, in both arms", "fewer",
-                              "check the outcome's horizon and censoring", column=name, count=int((~whole).sum()))  # fmt: skip
+        raise EstimationError(
+            "two matched units whose outcomes are known, in both arms", "fewer",
+            "check the outcome's horizon and censoring", column=name, count=int((~whole).sum()),
+        )  # fmt: skip
     return focal[whole], partner[whole], int((~whole).sum())
 
 
@@ -174,12 +173,14 @@ def _space(design: Design) -> Space:
     return Space(centres=found.centres, block=block, inner=inner)
 
 
-def _neighbours(where: Space, asking, pool, count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(
+    where: Space, asking, pool, count: int, tolerance: float = 0.0, cell: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of each asking unit with its `count` nearest of the pool (itself among them when it is there), all ties."""
     if len(pool) < count:
         raise EstimationError(f"{count} units with a known outcome in each arm", f"{len(pool)}",
                               "ask for fewer variance_neighbours")  # fmt: skip
-    cell = np.zeros(len(where.block), int)
+    cell = np.zeros(len(where.block), int) if cell is None else cell
     left, right, _ = k_nearest(asking, pool, where, cell, Side(), count, all_ties=True, tolerance=tolerance)
     return left, right
 
@@ -187,17 +188,20 @@ def _neighbours(where: Space, asking, pool, count: int, tolerance: float) -> tup
 def _local_variance(design: Design, y: np.ndarray, asking: np.ndarray, neighbours: int) -> np.ndarray:
     """(n,) variance of the outcome among a unit and its nearest of the same arm; 0 where not asked."""
     where, known, t, n = _space(design), np.isfinite(y), design.treated, len(y)
-    tolerance = float(design.spec.get("tie_tolerance", 0.0))
+    tolerance, exact = float(design.spec.get("tie_tolerance", 0.0)), list(design.spec.get("exact", ()))
+    cell = design.units.groupby(exact, sort=False, observed=True).ngroup().to_numpy() if exact else None
     out = np.zeros(n)
     for arm in (False, True):
         rows = np.flatnonzero(asking & (t == arm))
         if not len(rows):
             continue
-        i, j = _neighbours(where, rows, np.flatnonzero(known & (t == arm)), neighbours + 1, tolerance)
-        centre, count = y[known].mean(), np.bincount(i, minlength=n)[rows]
-        mean = np.bincount(i, weights=y[j] - centre, minlength=n)[rows] / count
-        spread = np.bincount(i, weights=(y[j] - centre - np.repeat(0.0, len(j))) ** 2, minlength=n)[rows]
-        out[rows] = np.clip(spread - count * mean**2, 0.0, None) / (count - 1)
+        i, j = _neighbours(where, rows, np.flatnonzero(known & (t == arm)), neighbours + 1, tolerance, cell)
+        count = np.maximum(np.bincount(i, minlength=n), 1)
+        mean = np.bincount(i, weights=y[j], minlength=n) / count
+        spread = np.bincount(i, weights=(y[j] - mean[i]) ** 2, minlength=n)
+        out[rows] = (spread / np.maximum(count - 1, 1))[rows]
+        alone = rows[count[rows] == 1]  # the only one of its arm in an exact cell: the arm's mean variance
+        out[alone] = out[rows][count[rows] > 1].mean() if len(alone) < len(rows) else y[known & (t == arm)].var(ddof=1)
     return out
 
 
@@ -225,7 +229,7 @@ def _estimated_propensity(design: Design, y: np.ndarray, tau: float, focal: np.n
     where, everybody = line(p), np.arange(len(y))
     moved, level = {}, {}
     for arm in (False, True):
-        i, j = _neighbours(where, everybody, np.flatnonzero(t == arm), 2, 0.0)
+        i, j = _neighbours(where, everybody, np.flatnonzero(t == arm), 2)
         moved[arm], level[arm] = _local_covariance(i, j, x, y)
     treated_only = design.target == "treated"
     if not treated_only:
@@ -252,13 +256,13 @@ def _local_covariance(i, j, x, y) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slope(covariates, x, density, t, y, tau) -> np.ndarray:
-    """Sum of x f (effect_i - ATT), effects imputed by the nearest of the other arm in the covariates themselves."""
-    frame = pd.DataFrame(covariates)
-    where = space(frame, list(frame), t, "scaled_euclidean")
+    """Sum of x f (effect_i - ATT), effects imputed by the two nearest of the other arm in the covariates themselves."""
+    names = [f"x{j}" for j in range(covariates.shape[1])]
+    where = space(pd.DataFrame(covariates, columns=names), names, t, "mahalanobis_total")
     total = np.zeros(x.shape[1])
     for arm in (False, True):
         asking = np.flatnonzero(t == arm)
-        i, j = _neighbours(where, asking, np.flatnonzero(t != arm), 1, 0.0)
+        i, j = _neighbours(where, asking, np.flatnonzero(t != arm), 2)
         count = np.bincount(i, minlength=len(y))
         other = np.bincount(i, weights=y[j], minlength=len(y))[asking] / count[asking]
         effect = (y[asking] - other) * (1.0 if arm else -1.0)
