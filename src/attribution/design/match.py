@@ -84,7 +84,8 @@ def match(
     order = np.arange(n) if key is None else np.argsort(units[key].to_numpy(), kind="stable")
     asked = [name for name in calipers if name not in _SCORES]
     needed = [treatment, *covariates, *exact, *anti_exact, *asked, *([person] if person else [])]
-    rows = units[list(dict.fromkeys(needed))].iloc[order]
+    rows = units[list(dict.fromkeys(needed))]
+    rows = rows if key is None else rows.iloc[order]
     t = treated[order]
     probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
     numbers = {"propensity": probability, "logit": logit}

@@ -16,12 +16,13 @@ _PATIENCE = 512  # neighbours looked at before all units of the cell are
 
 
 def _sorted_pool(pool, d, cell, *, reverse_ties: bool = False):
-    """Comparison units by (cell, distance, tie order), the ranks on which cells and distances become one number."""
-    tie = -pool if reverse_ties else pool
-    pool = pool[np.lexsort((tie, d[pool], cell[pool]))]
+    """Comparison units by (cell, distance, row), and the numbers by which cells and distances sort as one."""
+    pool = pool[::-1] if reverse_ties else pool  # rows ascend, and the sorts are stable
+    if not cell.any():
+        return pool[np.argsort(d[pool], kind="stable")], d
+    pool = pool[np.lexsort((d[pool], cell[pool]))]
     levels, rank = np.unique(d, return_inverse=True)
-    code = cell.astype(np.int64) * len(levels) + rank
-    return pool, code
+    return pool, cell.astype(np.int64) * len(levels) + rank
 
 
 def greedy_line(queue, pool, d, cell, width, ratio, who):
