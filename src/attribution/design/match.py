@@ -182,8 +182,12 @@ def _choose(
     if options["method"] == "optimal":
         from .optimal import optimal_pairs
 
-        left, right = optimal_pairs(where, asking, pool, cell=cell, allows=side.allows, ratio=ratio)
-        return left, right, 0
+        rows = np.sort(np.concatenate([asking, pool]))
+        left, right = optimal_pairs(
+            np.isin(rows, asking), (where.points() if d is None else d)[rows], ratio=ratio, width=width,
+            cell=cell[rows], allowed=None if plain else lambda i, j: side.allows(rows[i], rows[j]),
+        )  # fmt: skip
+        return rows[left], rows[right], 0
     if not replace:
         if plain:
             return greedy_line(asking, pool, d, cell, width, ratio, who)

@@ -30,6 +30,10 @@ class Space:
     block: np.ndarray
     inner: np.ndarray
 
+    def points(self) -> np.ndarray:
+        """(n, c + m) the points, categories first."""
+        return np.hstack([self.centres[self.block], self.inner])
+
     def squared(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Squared distances of row positions i and j (broadcast); the same for the same two points, wherever."""
         apart = self.centres[self.block[i]] - self.centres[self.block[j]]
