@@ -97,7 +97,7 @@ def match(
     bounded = {name: numbers[name] if name in _SCORES else rows[name].to_numpy(float) for name in calipers}
     widths = {name: calipers[name] * float(np.std(values, ddof=1)) for name, values in bounded.items()}
     side = Side(
-        calipers=tuple((values, widths[name]) for name, values in bounded.items()),
+        calipers=tuple((bounded[name], widths[name]) for name in sorted(bounded, key=lambda one: calipers[one])),
         differ=tuple(pd.factorize(rows[name])[0] for name in anti_exact),
     )
     cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(n, int)

@@ -12,7 +12,7 @@ from .neighbours import Pool
 
 _PAIRS = 50_000_000  # more pairs than this are no design
 _ENTRIES = 2_000_000  # candidates held at once
-_PATIENCE = 512  # neighbours looked at before all units of the cell are
+_PATIENCE = 64  # looking at a unit through a search costs about as much as at this many without
 
 
 def _sorted_pool(pool, d, cell, *, reverse_ties: bool = False):
@@ -130,6 +130,27 @@ class Side:
         return ok
 
 
+class _Reach:
+    """The rows of a pool that the narrowest caliper leaves to a unit."""
+
+    def __init__(self, rows: np.ndarray, side: Side) -> None:
+        self._rows, self._values = rows, None
+        if side.calipers:
+            self._all, self._width = side.calipers[0]
+            self._rows = rows[np.argsort(self._all[rows], kind="stable")]
+            self._values = self._all[self._rows]
+
+    def of(self, q: int) -> np.ndarray:
+        if self._values is None:
+            return self._rows
+        x, slack = self._all[q], self._width * (1 + 1e-9)
+        return self._rows[np.searchsorted(self._values, x - slack) : np.searchsorted(self._values, x + slack, "right")]
+
+    def size(self, queue: np.ndarray) -> float:
+        """Rows left to a unit, on average."""
+        return float(np.mean([len(self.of(q)) for q in queue[:: max(1, len(queue) // 50)].tolist()]))
+
+
 def _cells(queue: np.ndarray, pool: np.ndarray, cell: np.ndarray):
     """(queue, pool) of every exact cell that has both."""
     order = np.argsort(cell[pool], kind="stable")
@@ -152,18 +173,20 @@ def k_nearest(
     reach : squared distance beyond which nobody is allowed (a help to stop, not a condition).
     """
     left, right, ties, kept = [], [], 0, 0
-    which = np.empty(len(cell), np.int64)  # row -> point
+    which = np.zeros(len(cell), np.int64)  # row -> point
     for asking, members in _cells(queue, pool, cell):
         points, start, order = _distinct(members, space, side)
         search, counts = Pool(space, points), np.diff(start)
         which[points] = np.arange(len(points))
-        todo, k = asking, min(ratio + 2, len(points))
+        reach_of = _Reach(points, side)
+        todo, k, usual = asking, min(ratio + 2, len(points)), reach_of.size(asking)
+        patience = max(_PATIENCE, usual / _PATIENCE)
         while len(todo):
             later = []
-            step = max(1, _ENTRIES // k)
+            step = max(1, int(_ENTRIES // (k if k <= patience else max(k, usual))))
             for part in (todo[i : i + step] for i in range(0, len(todo), step)):
-                near, far = search.query(part, k) if k <= _PATIENCE else _everybody(part, points, space)
-                whole = near.shape[1] >= len(points)
+                near, far = search.query(part, k) if k <= patience else _everybody(part, reach_of, space)
+                whole = near.shape[1] >= len(points) or k > patience
                 horizon = np.full(len(part), np.inf) if whole else far[:, -1] * (1 - 1e-9)
                 ok = (near >= 0) & side.allows(part[:, None], near)
                 at = which[near]
@@ -187,17 +210,20 @@ def k_nearest(
                 left.append(i)
                 right.append(j)
             todo, k = np.concatenate(later), min(k * 4, len(points))
-            if k > _PATIENCE:
-                k = len(points)
     if not left:
         return np.empty(0, int), np.empty(0, int), 0
     return np.concatenate(left), np.concatenate(right), ties
 
 
-def _everybody(part, points, space):
-    far = space.squared(part[:, None], points)
+def _everybody(part, reach_of, space):
+    rows = [reach_of.of(q) for q in part.tolist()]
+    size = np.array([len(r) for r in rows])
+    inside = np.arange(max(1, size.max())) < size[:, None]
+    near, far = np.full(inside.shape, -1), np.full(inside.shape, np.inf)
+    near[inside] = np.concatenate(rows)
+    far[inside] = space.squared(np.repeat(part, size), near[inside])
     best = np.argsort(far, axis=1, kind="stable")
-    return points[best], np.take_along_axis(far, best, 1)
+    return np.take_along_axis(near, best, 1), np.take_along_axis(far, best, 1)
 
 
 def _distinct(members: np.ndarray, space: Space, side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -248,6 +274,7 @@ def greedy(
     members = {int(cell[q[0]]): p for q, p in _cells(queue, pool, cell)}
     queue = np.array([q for q in queue.tolist() if int(cell[q]) in members], int)
     searches: dict[int, Pool] = {}
+    reach_of: dict[int, _Reach] = {}
     same: dict[int, np.ndarray] = {}
     if who is not None:
         order = pool[np.argsort(who[pool], kind="stable")]
@@ -267,7 +294,10 @@ def greedy(
                 elif horizon == np.inf:
                     continue
                 else:
-                    rows = members[int(cell[q])]
+                    c = int(cell[q])
+                    if c not in reach_of:
+                        reach_of[c] = _Reach(members[c], side)
+                    rows = reach_of[c].of(q)
                     rows = rows[free[rows]]
                     rows = rows[side.allows(q, rows) & (True if who is None else who[rows] != who[q])]
                     if not len(rows):
@@ -284,9 +314,10 @@ def greedy(
     return np.array(left, int), np.array(right, int), ties
 
 
-def _candidates(part, cell, members, free, space, side, searches, k: int = 16):
+def _candidates(part, cell, members, free, space, side, searches):
     """For each of `part`: candidate rows, squared distances, and the distance up to which the list is complete."""
     out: list = [None] * len(part)
+    k = 64 if side.calipers or side.differ else 16
     order = np.argsort(cell[part], kind="stable")
     found, starts = np.unique(cell[part][order], return_index=True)
     for c, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
