@@ -20,6 +20,7 @@ _WHERE = {
     "cohorts.cohorts": ["Cohort", "landmarks"],
     "cohorts.panel": ["Panel"],
     "design.match": ["match"],
+    "design.genetic": ["GeneticWeights", "genetic_weights"],
     "design.balance": ["balance", "overlap"],
     "estimate.att": ["att"],
     "estimate.abadie_imbens": ["abadie_imbens"],
