@@ -222,6 +222,7 @@ def _estimated_propensity(design: Design, y: np.ndarray, tau: float, focal: np.n
     t, p = design.treated[known], design.propensity[known]
     y = y[known]
     covariates, _, _ = encode(design.units[known], design.covariates, drop_base=True)
+    covariates = covariates[:, covariates.std(axis=0) > 0]  # a level that only units without an outcome have
     covariates = (covariates - covariates.mean(axis=0)) / covariates.std(axis=0)
     x = np.column_stack([np.ones(len(y)), covariates])
     density = p * (1 - p)
