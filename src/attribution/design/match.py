@@ -328,14 +328,16 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
         notes.append(f"{off:,} comparison units stand in an exact cell ({', '.join(exact)}) without treated units.")
     if (off := int((~t & lost).sum())) > 0:
         notes.append(f"{off:,} comparison units lie outside the overlap of the propensity.")
-    if target == "all" and (alone := int((~t & (partners == 0)).sum())) > 0:
+    if target == "all" and (alone := int((~t & ~discarded & (partners == 0)).sum())) > 0:
         notes.append(f"{alone:,} of {int((~t).sum()):,} comparison units find no treated partner.")
     short = int(((partners > 0) & (partners < ratio)).sum())
     if short:
-        notes.append(f"{short:,} matched treated units have fewer than {ratio} partners.")
+        whose = "matched treated units" if target == "treated" else "matched units"
+        notes.append(f"{short:,} {whose} have fewer than {ratio} partners.")
     if tied and ties == "key":
         who = f"the smallest {key}" if key else "the first row"
-        notes.append(f"In {tied:,} choices several partners were equally near; {who} was taken.")
+        choices = "1 choice" if tied == 1 else f"{tied:,} choices"
+        notes.append(f"In {choices} several partners were equally near; {who} was taken.")
     elif tied:
         notes.append(f"{tied:,} units have equally near partners beyond the {ratio} asked for; all are kept.")
     return tuple(notes)
