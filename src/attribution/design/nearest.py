@@ -12,6 +12,8 @@ from .neighbours import Pool
 
 _PAIRS = 50_000_000  # more pairs than this are no design
 _ENTRIES = 2_000_000  # candidates held at once
+_CHUNK = 4096  # units whose candidates are searched together
+_RETRIES = 50  # looks at everybody that cost as much as making the search anew
 _PATIENCE = 64  # looking at a unit through a search costs about as much as at this many without
 
 
@@ -121,7 +123,7 @@ class Side:
     calipers: tuple[tuple[np.ndarray, float], ...] = ()
     differ: tuple[np.ndarray, ...] = ()
 
-    def allows(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    def allows(self, i: np.ndarray | int, j: np.ndarray) -> np.ndarray:
         ok = np.ones(np.broadcast_shapes(np.shape(i), np.shape(j)), bool)
         for values, width in self.calipers:
             ok &= np.abs(values[i] - values[j]) <= width
@@ -266,15 +268,13 @@ def greedy(
 ) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
     """Without replacement, by any distance: each of the queue in turn takes its nearest allowed unused unit.
 
-    Candidates come from a search over the units unused at its start, made anew when half of them are gone; who exhausts
-    the candidates looks at every unused unit. Ties go to the first row.
+    Ties go to the first row. Returns the pairs in the order taken, and how many choices were ties.
     """
     free = np.zeros(len(cell), bool)
     free[pool] = True
-    members = {int(cell[q[0]]): p for q, p in _cells(queue, pool, cell)}
-    queue = np.array([q for q in queue.tolist() if int(cell[q]) in members], int)
-    searches: dict[int, Pool] = {}
-    reach_of: dict[int, _Reach] = {}
+    cells = {int(cell[asking[0]]): _Unused(members, space, side, who, free) for asking, members in
+             _cells(queue, pool, cell)}  # fmt: skip
+    queue = queue[np.isin(cell[queue], list(cells))]
     same: dict[int, np.ndarray] = {}
     if who is not None:
         order = pool[np.argsort(who[pool], kind="stable")]
@@ -282,30 +282,19 @@ def greedy(
         same = dict(zip(persons.tolist(), np.split(order, starts[1:]), strict=True))
     left, right, ties = [], [], 0
     for _ in range(ratio):
-        for start in range(0, len(queue), 4096):
-            part = queue[start : start + 4096]
-            lists = _candidates(part, cell, members, free, space, side, searches)
-            for q, (rows, far, horizon) in zip(part.tolist(), lists, strict=True):
-                open_ = free[rows] & (far < horizon)
-                if who is not None:
-                    open_ &= who[rows] != who[q]
-                if open_.any():
-                    rows, far = rows[open_], far[open_]
-                elif horizon == np.inf:
+        for start in range(0, len(queue), _CHUNK):
+            part = queue[start : start + _CHUNK]
+            order = np.argsort(cell[part], kind="stable")
+            found, starts = np.unique(cell[part][order], return_index=True)
+            lists: list = [None] * len(part)
+            for c, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+                for place, candidates in zip(places.tolist(), cells[c].candidates(part[places]), strict=True):
+                    lists[place] = candidates
+            for q, candidates in zip(part.tolist(), lists, strict=True):
+                take, tied = cells[int(cell[q])].nearest(q, *candidates)
+                if take < 0:
                     continue
-                else:
-                    c = int(cell[q])
-                    if c not in reach_of:
-                        reach_of[c] = _Reach(members[c], side)
-                    rows = reach_of[c].of(q)
-                    rows = rows[free[rows]]
-                    rows = rows[side.allows(q, rows) & (True if who is None else who[rows] != who[q])]
-                    if not len(rows):
-                        continue
-                    far = space.squared(np.full(len(rows), q), rows)
-                nearest = far <= far.min()
-                take = int(rows[nearest].min())
-                ties += int(nearest.sum() > 1)
+                ties += tied
                 left.append(q)
                 right.append(take)
                 free[take] = False
@@ -314,24 +303,79 @@ def greedy(
     return np.array(left, int), np.array(right, int), ties
 
 
-def _candidates(part, cell, members, free, space, side, searches):
-    """For each of `part`: candidate rows, squared distances, and the distance up to which the list is complete."""
-    out: list = [None] * len(part)
-    k = 64 if side.calipers or side.differ else 16
-    order = np.argsort(cell[part], kind="stable")
-    found, starts = np.unique(cell[part][order], return_index=True)
-    for c, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
-        unused = free[members[c]]
-        if c not in searches or unused.sum() < searches[c].size / 2:
-            members[c] = members[c][unused]
-            searches[c] = Pool(space, members[c])
-        asking, size = part[places], searches[c].size
-        if size == 0:
-            near, far = np.empty((len(places), 0), int), np.empty((len(places), 0))
-        else:
-            near, far = searches[c].query(asking, k)
-        ok = (near >= 0) & side.allows(asking[:, None], near)
-        for place, row, distance, good in zip(places.tolist(), near, far, ok, strict=True):
-            horizon = np.inf if size <= k else distance[-1] * (1 - 1e-9)
-            out[place] = (row[good], distance[good], horizon)
-    return out
+class _Unused:
+    """The unused units of an exact cell, as points with several units each.
+
+    Candidates come from a search over the points that had unused units when it was made; it is made anew when half of
+    the units are gone, or when too many of those asking found all candidates used and had to look at everybody.
+    """
+
+    def __init__(self, members, space: Space, side: Side, who: np.ndarray | None, free: np.ndarray) -> None:
+        self._members, self._space, self._side, self._who, self._free = members, space, side, who, free
+        self._k = 64 if side.calipers or side.differ else 16
+        self._lost, self._usual = 0, 0.0
+        self._build()
+
+    def _build(self) -> None:
+        self._members = self._members[self._free[self._members]]
+        self._built, self._lost = len(self._members), 0
+        if not self._built:
+            return
+        self._points, start, order = _distinct(self._members, self._space, self._side)
+        self._head, self._end, self._rows = start[:-1].tolist(), start[1:].tolist(), order.tolist()
+        self._search, self._reach = Pool(self._space, self._points), _Reach(self._members, self._side)
+        self._sorted, self._usual = np.argsort(self._points), self._reach.size(self._members)
+
+    def candidates(self, asking: np.ndarray) -> list[tuple[list[int], list[float], float]]:
+        """For each: points, their squared distances, and the distance up to which that list is complete."""
+        if self._lost * self._usual > _RETRIES * self._built or self._free[self._members].sum() < self._built / 2:
+            self._build()
+        if not self._built:
+            return [([], [], np.inf)] * len(asking)
+        near, far = self._search.query(asking, self._k)
+        ok = (near >= 0) & self._side.allows(asking[:, None], near)
+        point = self._sorted[np.searchsorted(self._points, near, sorter=self._sorted).clip(0, len(self._points) - 1)]
+        whole = len(self._points) <= self._k
+        horizon = np.full(len(asking), np.inf) if whole else far[:, -1] * (1 - 1e-9)
+        return [(p[o].tolist(), f[o].tolist(), h) for p, f, o, h in zip(point, far, ok, horizon.tolist(), strict=True)]
+
+    def nearest(self, q: int, points: list[int], far: list[float], horizon: float) -> tuple[int, bool]:
+        """(row, was it a tie?) of the nearest unused unit that q may take; row -1 when there is none."""
+        me = -1 if self._who is None else int(self._who[q])
+        take, best, tied = -1, np.inf, False
+        for point, distance in zip(points, far, strict=True):
+            if distance >= horizon or distance > best:
+                break
+            row, more = self._first(point, me)
+            if row >= 0:
+                tied |= more or take >= 0
+                take, best = row if take < 0 else min(take, row), distance
+        if take >= 0 or horizon == np.inf:
+            return take, tied
+        self._lost += 1
+        rows = self._reach.of(q)
+        rows = rows[self._free[rows]]
+        rows = rows[self._side.allows(q, rows)]
+        if self._who is not None:
+            rows = rows[self._who[rows] != me]
+        if not len(rows):
+            return -1, False
+        distances = self._space.squared(np.full(len(rows), q), rows)
+        least = distances <= distances.min()
+        return int(rows[least].min()), bool(least.sum() > 1)
+
+    def _first(self, point: int, me: int) -> tuple[int, bool]:
+        """The first unused row of a point that is not `me`, and whether there is another."""
+        free, who, rows, end = self._free, self._who, self._rows, self._end[point]
+        at = self._head[point]
+        while at < end and not free[rows[at]]:
+            at += 1
+        self._head[point] = at
+        found = -1
+        for i in range(at, end):
+            row = rows[i]
+            if free[row] and (who is None or who[row] != me):
+                if found >= 0:
+                    return found, True
+                found = row
+        return found, False
