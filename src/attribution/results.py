@@ -171,7 +171,7 @@ class Effects(Result):
     def minus(self, other: Effects) -> Effects:
         """Difference of two results whose score rows are the same units or clusters: the same terms in one unit."""
         kinds = {self.spec.get("score_rows"), other.spec.get("score_rows")}
-        if "cells" in kinds or len(kinds) > 1:
+        if kinds & {"cells", "terms of a variance"} or len(kinds) > 1:
             raise EstimationError(
                 "score rows that belong to the same units or clusters",
                 f"rows that stand for {' and '.join(sorted(map(str, kinds)))}",

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from matching_reference import CASES, case, covariates, data, dataset, school
 
 from attribution.design.balance import balance
-from attribution.design.match import match
+from attribution.design.discard import outside
+from attribution.design.match import ends, match
+from attribution.design.metric import space
 from attribution.design.propensity import propensity
 from attribution.errors import DesignError
 
@@ -221,6 +223,24 @@ def test_exact_cell_without_the_other_arm_is_discarded_and_counted():
         ({"key": "b"}, "one row a key"),
         ({"person": "key", "replace": True}, "without replacement"),
         ({"exact": ["treated"]}, "treatment itself"),
+        ({"method": "best"}, "choose one of these"),
+        ({"ties": "some"}, "choose one of these"),
+        ({"target": "overlap"}, "choose one of these"),
+        ({"discard": "all"}, "choose one of these"),
+        ({"ties": "all"}, "with replacement"),
+        ({"target": "all"}, "with replacement"),
+        ({"target": "all", "replace": True, "ratio": 90}, "no larger than the pool"),
+        ({"tie_tolerance": -1.0}, "tie_tolerance >= 0"),
+        ({"ratio": True}, "whole number"),
+        ({"method": "optimal", "replace": True}, "optimal pairs without replacement"),
+        ({"caliper_sd": 0.2, "distance": "mahalanobis"}, "something with a standard deviation"),
+        ({"caliper_sd": {"nowhere": 0.2}}, "no such column"),
+        ({"caliper_sd": {"key": 0.2}}, "a caliper on a number"),
+        ({"caliper_sd": {"logit": 0.0}}, "caliper_sd > 0"),
+        ({"anti_exact": ["nowhere"]}, "no such column"),
+        ({"covariate_weights": {"x": 2.0}, "distance": "mahalanobis"}, 'with distance "scaled_euclidean"'),
+        ({"covariate_weights": {"y": 2.0}, "distance": "scaled_euclidean"}, "for covariates of the design"),
+        ({"covariate_weights": {"x": -1.0}, "distance": "scaled_euclidean"}, "a weight >= 0"),
         ({"caliper_sd": 1e-12}, "with a partner"),
     ],
 )
@@ -234,3 +254,146 @@ def test_missing_exact_column_counts_keys():
     with pytest.raises(DesignError, match=r"\[7\] \(for example u000000") as error:
         match(frame, "treated", covariates=["x"], exact=["cell"], key="key")
     assert error.value.count == 7
+
+
+CALIPERS = [None, {"logit": 0.5}, {"x": 0.4, "z": 1.0}, {"propensity": 0.3, "x": 0.5}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), replace=st.booleans(), ratio=st.integers(1, 3), caliper=st.sampled_from(CALIPERS),
+    distance=st.sampled_from(["logit", "mahalanobis", "robust_mahalanobis", "scaled_euclidean"]),
+    ties=st.sampled_from(["key", "all"]), target=st.sampled_from(["treated", "all"]), exact=st.booleans(),
+    anti=st.booleans(), discard=st.sampled_from([None, "common_support", "crump"]),
+)  # fmt: skip
+def test_every_design_keeps_its_word(seed, replace, ratio, caliper, distance, ties, target, exact, anti, discard):
+    """Caliper, exact, anti-exact, ratio, uniqueness, sums of weights, and the same answer whatever the row order."""
+    frame = school(90, seed=seed)
+    frame = frame.assign(x=frame["x"].round(1), z=frame["z"].round(0), cohort=frame["cell"] % 2)
+    if not replace:
+        ties, target = "key", "treated"
+    options = {"covariates": ["x", "z", "b"], "distance": distance, "ratio": ratio, "replace": replace, "ties": ties,
+               "target": target, "caliper_sd": caliper, "exact": ["cohort"] if exact else (), "key": "key",
+               "anti_exact": ["cell"] if anti else (), "discard": discard}  # fmt: skip
+    try:
+        design = match(frame, "treated", **options)
+    except DesignError as error:
+        assert "with a partner" in str(error) or "overlap" in str(error)
+        return
+    shuffled = match(frame.sample(frac=1, random_state=seed), "treated", **options)
+
+    def keys(one):
+        who = one.units["key"].to_numpy()
+        return sorted(zip(who[one.pairs["treated"]], who[one.pairs["comparison"]], strict=True))
+
+    assert keys(design) == keys(shuffled)
+    pairs, t = design.pairs, design.treated
+    left, right = frame.iloc[pairs["treated"]], frame.iloc[pairs["comparison"]]
+    assert t[pairs["treated"]].all() and not t[pairs["comparison"]].any()
+    numbers = {"x": frame["x"], "z": frame["z"]}
+    if design.propensity is not None:
+        p = design.propensity
+        numbers |= {"propensity": p, "logit": np.log(p / (1 - p))}
+    for name, sds in (caliper or {}).items():
+        values = np.asarray(numbers[name])
+        width = sds * values.std(ddof=1)
+        assert (np.abs(values[pairs["treated"]] - values[pairs["comparison"]]) <= width * (1 + 1e-9)).all()
+    if exact:
+        assert (left["cohort"].to_numpy() == right["cohort"].to_numpy()).all()
+    if anti:
+        assert (left["cell"].to_numpy() != right["cell"].to_numpy()).all()
+    focal, partner = ends(pairs)
+    partners = np.bincount(focal, minlength=len(frame))
+    if ties == "key":
+        assert partners.max() <= ratio
+    if not replace:
+        assert not pairs["comparison"].duplicated().any()
+    w = design.weights
+    assert ((w > 0) == design.matched).all() and not (design.matched & (design.unmatched | design.discarded)).any()
+    assert (design.matched | design.unmatched | design.discarded).all()
+    if target == "treated":
+        assert np.array_equal(w[t], (partners[t] > 0).astype(float))
+        assert w[~t].sum() == pytest.approx((w[~t] > 0).sum())
+    else:
+        assert w[t].sum() == pytest.approx(w[~t].sum()) == pytest.approx((partners > 0).sum())
+    share = 1 / partners[focal]
+    effect = (share * np.where(t[focal], 1, -1) * (frame["y"].to_numpy()[focal] - frame["y"].to_numpy()[partner])).sum()
+    y = frame["y"].to_numpy()
+    assert np.average(y[t], weights=w[t]) - np.average(y[~t], weights=w[~t]) == pytest.approx(effect / share.sum())
+
+
+def test_mahalanobis_reference():
+    """MatchIt 4.7.2. Fifteen of its choices are ties, and it breaks those among equal men by no rule; all earn 0."""
+    found = case("mahal1_replace_nsw_psid")
+    frame = data("nsw_psid").assign(back=lambda f: -f["id"])
+    names = covariates("mahal1_replace_nsw_psid")
+    design = match(frame, "treat", covariates=names, distance="mahalanobis", replace=True, key="back")
+    assert design.spec["tied"] == 15
+    y, t, w = frame["re78"].to_numpy(), design.treated, design.weights
+    ours = np.average(y[t], weights=w[t]) - np.average(y[~t], weights=w[~t])
+    assert ours == pytest.approx(found["results"]["att_weighted_diff"], rel=1e-6)
+    theirs = np.array(found["pairs"]) - 1
+    where = space(frame, names, t, "mahalanobis")
+    gap = np.sqrt(where.squared(theirs[:, 0], theirs[:, 1]))
+    mine = design.pairs.set_index("treated")["distance"].loc[theirs[:, 0]].to_numpy()
+    assert gap == pytest.approx(mine, rel=1e-6, abs=1e-9)  # every pair of theirs is as near as ours
+    same = design.pairs.set_index("treated")["comparison"].loc[theirs[:, 0]].to_numpy() == theirs[:, 1]
+    assert (~same).sum() <= 1
+
+
+def test_a_score_is_used_again():
+    frame = school(400)
+    score = propensity(frame, "treated", ["x", "z", "b"])
+    ours = match(frame, "treated", covariates=["x"], score=score, caliper_sd=0.2)
+    assert ours.distance is not None and np.array_equal(ours.distance, score.logit)
+    with pytest.raises(DesignError, match="fitted on these rows"):
+        match(frame.iloc[::-1], "treated", covariates=["x"], score=score)
+
+
+def test_discarded_and_unmatched_are_counted_apart():
+    frame = school(400)
+    design = match(frame, "treated", covariates=["x", "b"], discard="crump", caliper_sd=0.01)
+    score = propensity(frame, "treated", ["x", "b"])
+    assert np.array_equal(design.discarded, outside(score.probability, score.treated, "crump"))
+    assert design.unmatched.any() and not (design.unmatched & design.discarded).any()
+    frame = frame.assign(x=frame["x"] + 2 * frame["treated"])
+    design = match(frame, "treated", covariates=["x", "b"], discard="common_support", caliper_sd=0.3)
+    out = int((design.discarded & design.treated).sum())
+    assert out > 0 and any(f"{out:,} outside the overlap of the propensity" in note for note in design.notes)
+
+
+def test_ties_are_counted():
+    frame = pd.DataFrame({"t": [1, 1, 0, 0, 0, 0], "x": [0.0, 2.0, 0.0, 0.0, 3.0, 3.0], "who": list("abcdef")})
+    nearest = match(frame, "t", covariates=["x"], distance="scaled_euclidean", replace=True, key="who")
+    assert nearest.pairs["comparison"].tolist() == [2, 4] and nearest.spec["tied"] == 2
+    assert nearest.notes[-1] == "In 2 choices several partners were equally near; the smallest who was taken."
+    every = match(frame, "t", covariates=["x"], distance="scaled_euclidean", replace=True, ties="all")
+    assert every.pairs["comparison"].tolist() == [2, 3, 4, 5] and every.weights.tolist() == [1, 1, 1, 1, 1, 1]
+    turned = match(frame.iloc[::-1], "t", covariates=["x"], distance="scaled_euclidean", replace=True, key="who")
+    assert turned.units["who"].iloc[turned.pairs["comparison"]].tolist() == ["c", "e"]
+
+
+def test_weights_say_which_covariate_matters():
+    frame = pd.DataFrame({"t": [1, 1, 0, 0, 0, 0], "x": [0.0, 9, 0, 5, 9, 4], "z": [0.0, 5, 5, 0, 0, 5]})
+    options = {"covariates": ["x", "z"], "distance": "scaled_euclidean", "replace": True}
+    by_x = match(frame, "t", covariate_weights={"x": 100.0}, **options)
+    by_z = match(frame, "t", covariate_weights={"x": 0.0}, **options)
+    assert by_x.pairs["comparison"].tolist() == [2, 4] and by_z.pairs["comparison"].tolist() == [3, 2]
+
+
+def test_optimal_pairs_are_no_farther_than_greedy_ones():
+    pytest.importorskip("attribution.design.optimal")
+    frame = data("lalonde")
+    for options in ({}, {"distance": "mahalanobis", "exact": ["race"]}, {"anti_exact": ["nodegree"], "ratio": 2}):
+        options = {"covariates": covariates("lalonde"), "distance": "propensity"} | options
+        best, quick = (match(frame, "treat", method=m, **options) for m in ("optimal", "nearest"))
+        assert len(best.pairs) >= len(quick.pairs)
+        assert best.pairs["distance"].sum() <= quick.pairs["distance"].sum() + 1e-9
+        assert not best.pairs["comparison"].duplicated().any()
+
+
+def test_covariates_that_make_no_distance():
+    frame = school(100).assign(one=1.0, twice=lambda f: 2 * f["x"], fixed=lambda f: f["treated"] * 2.0)
+    for more, says in ((["one"], "covariates that vary"), (["twice"], "fix each other"), (["fixed"], "vary within")):
+        with pytest.raises(DesignError, match=says):
+            match(frame, "treated", covariates=["x", *more], distance="mahalanobis")

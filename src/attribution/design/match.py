@@ -1,8 +1,8 @@
-"""Nearest-neighbour matching on the propensity, greedy, with caliper and exact-within. Blind to outcomes."""
+"""Nearest and optimal matching: who is compared with whom. Blind to outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,36 +12,59 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import DesignError
 from ..results import Design
-from .propensity import propensity, read_treatment, refuse_missing, require_columns, to_pandas
+from .discard import Discard, outside
+from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
+from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
+from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
 
-Distance = Literal["logit", "propensity"]
+Distance = Literal["logit", "propensity"] | VectorDistance
+Calipers = float | Mapping[str, float] | None
+_SCORES = ("logit", "propensity")
 
 
 def match(
     units: Any, treatment: str, *, covariates: Sequence[str], distance: Distance = "logit",
-    method: Literal["nearest"] = "nearest", ratio: int = 1, replace: bool = False, caliper_sd: float | None = None,
-    exact: Sequence[str] = (), key: str | None = None, person: str | None = None,
+    method: Literal["nearest", "optimal"] = "nearest", ratio: int = 1, replace: bool = False,
+    caliper_sd: Calipers = None, exact: Sequence[str] = (), anti_exact: Sequence[str] = (),
+    ties: Literal["key", "all"] = "key", tie_tolerance: float = 0.0, target: Literal["treated", "all"] = "treated",
+    discard: Discard | None = None, score: Propensity | None = None,
+    covariate_weights: Mapping[str, float] | None = None, key: str | None = None, person: str | None = None,
 ) -> Design:  # fmt: skip
     """Pair every treated unit with its nearest comparison units: the ATT on the matched treated.
 
-    Estimand : average effect on the treated that find a partner; the name says how many of how many.
+    Estimand : average effect on the treated that find a partner; the name says how many of how many. `target` "all":
+        every unit finds partners in the other arm, the average effect on all that do.
     Assumes : given the covariates nobody knew anything more about their outcome when treatment was decided; overlap.
-    Estimator : Rosenbaum & Rubin 1985, greedy. Treated units choose in descending propensity the closest unused
-        comparison unit; `ratio` k takes k passes. Ties (equal propensity, equal distance) go to the smallest `key`, and
-        with a key the answer does not depend on the order of rows; without one they go to the first row.
+    Estimator : Rosenbaum & Rubin 1985, greedy: treated units choose in descending propensity (by `key` when several
+        covariates make the distance) the closest unused comparison unit; `ratio` k takes k passes. With `replace` each
+        takes its k closest. "optimal": the pairs with the smallest total distance (Rosenbaum 1989). Ties "key" (equal
+        propensity, equal distance) go to the smallest `key`, and with a key the answer does not depend on the order of
+        rows; without one they go to the first row. Ties "all" (Abadie & Imbens 2006; with replacement) keep everyone
+        no farther than the k-th, each with the same share.
     Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs sharing a person.
-        With replacement each unit is its own group (MatchIt's advice: robust standard errors of the weights).
-    Edge cases : units in an exact cell without the other arm are `discarded`, others without partner `unmatched`.
-        Comparison weights are the sum of 1/(partners of the treated unit), scaled to the number of matched comparisons.
-    Checked : reference/match/nn1_*, nn2_replace_lalonde (MatchIt 4.7.2).
+        With replacement each unit is its own group, and `att` takes Abadie & Imbens' standard error.
+    Edge cases : `discarded` are units outside `discard`'s overlap or in an exact cell without the other arm,
+        `unmatched` others without partner. Comparison weights are the sum of 1/(partners of the treated unit), scaled
+        to the number of matched comparisons; for `target` "all" a unit's weight is 1 plus what it stands in for. How
+        many choices were ties is in the notes; `tie_range` says what they are worth.
+    Checked : reference/match nn1_*, nn2_replace_lalonde, mahal1_replace_nsw_psid (MatchIt 4.7.2), ai_* (Matching
+        4.10.8).
 
     Parameters
     ----------
     units : table, one row a unit (or a person at a landmark). treatment : its 0/1 column.
-    covariates : columns the propensity uses. distance : "logit" (log-odds) or "propensity".
+    covariates : columns the propensity or the distance uses.
+    distance : "logit" (log-odds), "propensity", or one of `design.metric.space`: "mahalanobis" (covariance within the
+        arms), "mahalanobis_total" (of all units), "robust_mahalanobis" (ranks), "scaled_euclidean".
     ratio : comparison units per treated unit, >= 1. replace : may a comparison unit serve several times?
-    caliper_sd : largest distance within a pair, in standard deviations (n - 1) of the distance over all units.
-    exact : columns on which partners must agree. key : column of unique values that breaks ties.
+    caliper_sd : largest distance within a pair, in standard deviations (n - 1, all units): a number for the propensity
+        or logit matched on, or {"propensity" | "logit" | covariate: SDs, ...}, all of which must hold.
+    exact, anti_exact : columns on which partners must agree, must differ. key : column of unique values, breaks ties.
+    tie_tolerance : squared distance (SDs; for scores SDs of the score) within which `ties` "all" calls two equal; 0 is
+        equality up to rounding. (Matching's default is 1e-5.)
+    discard : "common_support" or "crump" leaves out units without overlap before matching.
+    score : a fitted `propensity` of the same rows, used instead of a new one.
+    covariate_weights : importance of covariates, for "scaled_euclidean".
     person : column naming the person behind a row. A person then serves at most once as comparison over all rows
         (in the order of matching), never for themselves; without replacement only.
 
@@ -50,180 +73,231 @@ def match(
     DesignError : missing values, separation, a constant or collinear covariate, bad options, or no pair at all.
     """
     units = to_pandas(units)
-    treated = _check(units, treatment, covariates, distance, method, ratio, replace, caliper_sd, exact, key, person)
+    options = {"method": method, "distance": distance, "ratio": ratio, "replace": replace, "caliper_sd": caliper_sd,
+               "exact": tuple(exact), "anti_exact": tuple(anti_exact), "ties": ties, "tie_tolerance": tie_tolerance,
+               "discard": discard, "key": key, "person": person,
+               "covariate_weights": None if covariate_weights is None else dict(covariate_weights)}  # fmt: skip
+    calipers = _calipers(caliper_sd, distance)
+    treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
     order = np.arange(n) if key is None else np.argsort(units[key].to_numpy(), kind="stable")
-    needed = list(dict.fromkeys([treatment, *covariates, *exact, *([person] if person else [])]))
-    rows = units[needed].iloc[order]
+    asked = [name for name in calipers if name not in _SCORES]
+    needed = [treatment, *covariates, *exact, *anti_exact, *asked, *([person] if person else [])]
+    rows = units[list(dict.fromkeys(needed))]
+    rows = rows if key is None else rows.iloc[order]
     t = treated[order]
-    score = propensity(rows, treatment, covariates)
-    d = score.logit if distance == "logit" else score.probability
+    probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
+    numbers = {"propensity": probability, "logit": logit}
+    if distance == "logit" or distance == "propensity":
+        d = numbers[distance]
+        where = line(d)
+    else:
+        d, where = None, space(rows, covariates, t, distance, covariate_weights)
+    bounded = {name: numbers[name] if name in _SCORES else rows[name].to_numpy(float) for name in calipers}
+    widths = {name: calipers[name] * float(np.std(values, ddof=1)) for name, values in bounded.items()}
+    side = Side(
+        calipers=tuple((bounded[name], widths[name]) for name in sorted(bounded, key=lambda one: calipers[one])),
+        differ=tuple(pd.factorize(rows[name])[0] for name in anti_exact),
+    )
     cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(n, int)
     who = pd.factorize(rows[person])[0] if person else None
-    width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d, ddof=1))
+    lost = outside(probability, t, discard) if discard is not None else np.zeros(n, bool)
 
-    queue = np.flatnonzero(t)
-    queue = queue[np.argsort(-score.logit[queue], kind="stable")]
-    pick = _with_replacement if replace else _without_replacement
-    left, right = pick(queue, np.flatnonzero(~t), d, cell, width, ratio, who)
+    focal, partner, tied = [], [], 0
+    for arm in (True,) if target == "treated" else (True, False):
+        asking, pool = np.flatnonzero((t == arm) & ~lost), np.flatnonzero((t != arm) & ~lost)
+        if not (len(asking) and len(pool)):
+            continue
+        if logit is not None and d is not None:
+            asking = asking[np.argsort(-logit[asking], kind="stable")]
+        i, j, more = _choose(asking, pool, where, d, cell, side, widths, options, who)
+        focal.append(i)
+        partner.append(j)
+        tied += more
+    left, right = (np.concatenate(focal), np.concatenate(partner)) if focal else (np.empty(0, int), np.empty(0, int))
     if not len(left):
+        limit = ", ".join(f"{name} {width:.3g}" for name, width in widths.items())
         raise DesignError(
-            "at least one treated unit with a partner", f"none within the caliper ({width:.3g}) and exact cells",
-            "widen the caliper, match exactly on less, or report no design", count=len(queue),
+            "at least one treated unit with a partner",
+            f"none within the caliper ({limit}) and exact cells" if limit else "none within the exact cells",
+            "widen the caliper, match exactly on less, or report no design", count=int(t.sum()),
         )  # fmt: skip
 
-    weights, groups = np.zeros(n), np.full(n, -1)
-    partners = np.bincount(left, minlength=n)
-    weights[partners > 0] = 1.0
-    pull = np.bincount(right, weights=1.0 / partners[left], minlength=n)
-    used = pull > 0
-    weights[used] = pull[used] * used.sum() / pull.sum()
+    weights, partners = pair_weights(left, right, n, target)
     matched = weights > 0
     arms = np.zeros((cell.max() + 1, 2), bool)
-    arms[cell, t.astype(int)] = True
-    discarded = ~arms[cell].all(axis=1)
-
+    arms[cell[~lost], t[~lost].astype(int)] = True
+    discarded = lost | ~arms[cell].all(axis=1)
+    groups = np.full(n, -1)
+    groups[matched] = _independent(matched, left, right, who, replace)
     back = np.empty(n, int)
     back[order] = np.arange(n)  # row -> position in key order
-    pairs = pd.DataFrame({"treated": order[left], "comparison": order[right], "distance": np.abs(d[left] - d[right])})
-    pairs = pairs.iloc[np.lexsort((np.arange(len(pairs)), left))].reset_index(drop=True)
-    groups[matched] = _independent(matched, left, right, who, replace)
-    covered, total = int((matched & t).sum()), len(queue)
+    gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(where.squared(left, right))
+    pairs = _pairs(order, left, right, gap, t, target)
+    primary = widths.get(distance)
     return Design(
-        estimand="ATT" if covered == total else f"ATT on the matched treated ({covered:,} of {total:,})",
-        units=units.copy(), treatment=treatment, covariates=tuple(covariates), weights=weights[back], pairs=pairs,
-        strata=groups[back], discarded=discarded[back], unmatched=(~matched & ~discarded)[back],
-        propensity=score.probability[back], distance=d[back],
-        spec={"method": method, "distance": distance, "ratio": ratio, "replace": replace, "caliper_sd": caliper_sd,
-              "caliper_width": None if caliper_sd is None else width, "exact": tuple(exact), "key": key,
-              "person": person},
-        notes=_notes(t, matched, discarded, partners, ratio, exact, caliper_sd),
+        estimand=_estimand(t, partners > 0, target), units=units.copy(), treatment=treatment,
+        covariates=tuple(covariates), weights=weights[back], pairs=pairs, strata=groups[back],
+        discarded=discarded[back], unmatched=(~matched & ~discarded)[back], target=target,
+        propensity=None if probability is None else probability[back], distance=None if d is None else d[back],
+        spec=options | {"caliper_width": primary, "caliper_widths": widths, "tied": tied,
+                        "score": None if score is None else "given"},
+        notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
     )  # fmt: skip
 
 
-def _check(
-    units, treatment, covariates, distance, method, ratio, replace, caliper_sd, exact, key, person
-) -> np.ndarray:
-    if method != "nearest" or distance not in ("logit", "propensity"):
-        raise DesignError('method "nearest" and distance "logit" or "propensity"', f"{method!r}, {distance!r}",
-                          "choose one of these")  # fmt: skip
-    if int(ratio) != ratio or ratio < 1:
+def pair_weights(focal: np.ndarray, partner: np.ndarray, n: int, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) design weights of pairs, and how many partners each unit found.
+
+    A unit that found partners weighs 1; a partner weighs the sum of its shares. For the treated these are scaled to the
+    number of comparison units used; for all, the two add.
+    """
+    partners = np.bincount(focal, minlength=n)
+    pull = np.bincount(partner, weights=1.0 / partners[focal], minlength=n)
+    weights = (partners > 0).astype(float)
+    if target == "all":
+        return weights + pull, partners
+    used = pull > 0
+    weights[used] = pull[used] * used.sum() / pull.sum()
+    return weights, partners
+
+
+def ends(pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(focal, partner) rows of a design's pairs: who looked for a partner, and who was found."""
+    left, right = pairs["treated"].to_numpy(), pairs["comparison"].to_numpy()
+    if "focal" not in pairs:
+        return left, right
+    swap = (pairs["focal"] == "comparison").to_numpy()
+    return np.where(swap, right, left), np.where(swap, left, right)
+
+
+def _choose(
+    asking, pool, where: Space, d, cell, side: Side, widths, options, who
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(focal, partner, ties) by the kernel that fits: sorting where the distance is one number, else a search."""
+    ratio, replace = options["ratio"], options["replace"]
+    plain = d is not None and not side.differ and set(widths) <= {options["distance"]}
+    width = widths.get(options["distance"], np.inf)
+    if options["method"] == "optimal":
+        from .optimal import optimal_pairs
+
+        rows = np.sort(np.concatenate([asking, pool]))
+        left, right = optimal_pairs(
+            np.isin(rows, asking), (where.points() if d is None else d)[rows], ratio=ratio, width=width,
+            cell=cell[rows], allowed=None if plain else lambda i, j: side.allows(rows[i], rows[j]),
+        )  # fmt: skip
+        return rows[left], rows[right], 0
+    if not replace:
+        if plain:
+            return greedy_line(asking, pool, d, cell, width, ratio, who)
+        return greedy(asking, pool, where, cell, side, ratio, who)
+    if plain and options["ties"] == "key":
+        return k_nearest_line(asking, pool, d, cell, width, ratio)
+    scale = float(np.std(d, ddof=1)) if d is not None else 1.0
+    return k_nearest(
+        asking, pool, where, cell, side, ratio, all_ties=options["ties"] == "all", tolerance=options["tie_tolerance"],
+        reach=np.inf if not np.isfinite(width) else (width / scale) ** 2 * (1 + 1e-9),
+    )  # fmt: skip
+
+
+def _calipers(caliper_sd: Calipers, distance: str) -> dict[str, float]:
+    """{column or score: SDs}; a bare number, or "distance", means the score that is matched on."""
+    if caliper_sd is None:
+        return {}
+    given = dict(caliper_sd) if isinstance(caliper_sd, Mapping) else {"distance": caliper_sd}
+    for name, width in given.items():
+        if isinstance(width, str | bool) or not width > 0:
+            raise DesignError("caliper_sd > 0", f"caliper_sd = {width}", "0.2 is common; None for no caliper",
+                              column=str(name))  # fmt: skip
+    if "distance" in given and distance in VECTOR_DISTANCES:
+        raise DesignError("a caliper on something with a standard deviation", f"one on the {distance} distance",
+                          'give {"propensity": 0.2}, {"logit": 0.2} or {a covariate: SDs}')  # fmt: skip
+    out: dict[str, float] = {}
+    for name, width in given.items():
+        name = distance if name == "distance" else str(name)
+        out[name] = min(float(width), out.get(name, np.inf))
+    return out
+
+
+def _scores(rows, treatment, covariates, score, order, distance, calipers, discard):
+    """(probability, logit) in key order, where anything asks for them; else None, None."""
+    if score is not None:
+        return score.probability[order], score.logit[order]
+    if distance in _SCORES or discard is not None or any(name in _SCORES for name in calipers):
+        fitted = propensity(rows, treatment, covariates)
+        return fitted.probability, fitted.logit
+    return None, None
+
+
+def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:
+    """The pairs in the order of their focal units; rows are positions in the caller's table."""
+    rank = np.lexsort((np.arange(len(left)), left))
+    left, right, gap = left[rank], right[rank], gap[rank]
+    if target == "treated":
+        return pd.DataFrame({"treated": order[left], "comparison": order[right], "distance": gap})
+    mine = t[left]
+    return pd.DataFrame({
+        "treated": order[np.where(mine, left, right)], "comparison": order[np.where(mine, right, left)],
+        "distance": gap, "focal": np.where(mine, "treated", "comparison"),
+    })  # fmt: skip
+
+
+def _estimand(t, found, target) -> str:
+    covered, total = int((found & (t | (target == "all"))).sum()), int(t.sum()) if target == "treated" else len(t)
+    if target == "treated":
+        return "ATT" if covered == total else f"ATT on the matched treated ({covered:,} of {total:,})"
+    return "ATE" if covered == total else f"ATE on the matched units ({covered:,} of {total:,})"
+
+
+def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray:
+    def choice(name: str, allowed: Sequence[Any]) -> None:
+        if options[name] not in allowed:
+            listed = ", ".join(f'"{a}"' if isinstance(a, str) else str(a) for a in allowed)
+            raise DesignError(f"{name} {listed}", f"{options[name]!r}", "choose one of these")
+
+    choice("method", ("nearest", "optimal"))
+    choice("distance", (*_SCORES, *VECTOR_DISTANCES))
+    choice("ties", ("key", "all"))
+    choice("target", ("treated", "all"))
+    choice("discard", (None, "common_support", "crump"))
+    ratio, replace, key, person = options["ratio"], options["replace"], options["key"], options["person"]
+    if isinstance(ratio, bool) or not isinstance(ratio, int | np.integer) or ratio < 1:
         raise DesignError("ratio >= 1, a whole number", f"ratio = {ratio}", "give partners per treated unit")
-    if caliper_sd is not None and not caliper_sd > 0:
-        raise DesignError("caliper_sd > 0", f"caliper_sd = {caliper_sd}", "0.2 is common; None for no caliper")
+    if not options["tie_tolerance"] >= 0:
+        raise DesignError("tie_tolerance >= 0", f"{options['tie_tolerance']}", "0 means equal up to rounding")
     if person and replace:
         raise DesignError("person= without replacement", "replace=True", "a person serves at most once as comparison")
-    columns = [*covariates, *exact, *([key] if key else []), *([person] if person else [])]
+    if not replace and (options["ties"] == "all" or options["target"] == "all"):
+        what = 'ties="all"' if options["ties"] == "all" else 'target="all"'
+        raise DesignError(f"{what} with replacement", "replace=False", "set replace=True")
+    if options["method"] == "optimal" and (replace or person):
+        raise DesignError("optimal pairs without replacement and without person=", "one of them",
+                          'use method="nearest"')  # fmt: skip
+    asked = [name for name in calipers if name not in _SCORES]
+    columns = [*covariates, *options["exact"], *options["anti_exact"], *asked, *(c for c in (key, person) if c)]
     require_columns(units, [treatment, *columns])
     if treatment in columns:
         raise DesignError(
             "covariates other than the treatment", "the treatment itself", "leave it out", column=treatment
         )
+    for name in asked:
+        if not pd.api.types.is_numeric_dtype(units[name].dtype):
+            raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
-    labels = units[key].to_numpy() if key else None
-    refuse_missing(units, columns, labels)
+    refuse_missing(units, columns, units[key].to_numpy() if key else None)
     if key and units[key].duplicated().any():
         twice = units[key][units[key].duplicated()]
         raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,
                           count=len(twice), keys=twice.unique().tolist())  # fmt: skip
-    n_comparison = int((~treated).sum())
-    if ratio > n_comparison:
-        raise DesignError("ratio no larger than the pool", f"ratio {ratio}, {n_comparison} comparison units",
+    if score is not None and not np.array_equal(np.asarray(score.treated, bool), treated):
+        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
+                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
+    smallest = int((~treated).sum()) if options["target"] == "treated" else int(min(treated.sum(), (~treated).sum()))
+    if ratio > smallest:
+        raise DesignError("ratio no larger than the pool", f"ratio {ratio}, {smallest} comparison units",
                           "lower the ratio")  # fmt: skip
     return treated
-
-
-def _sorted_pool(pool, d, cell, *, reverse_ties: bool = False):
-    """Comparison units by (cell, distance, tie order), the ranks on which cells and distances become one number."""
-    tie = -pool if reverse_ties else pool
-    pool = pool[np.lexsort((tie, d[pool], cell[pool]))]
-    levels, rank = np.unique(d, return_inverse=True)
-    code = cell.astype(np.int64) * len(levels) + rank
-    return pool, code
-
-
-def _without_replacement(queue, pool, d, cell, width, ratio, who):
-    """Greedy passes with pointers to the next unused neighbour on each side: O(n log n)."""
-    pool, code = _sorted_pool(pool, d, cell)
-    pool_code = code[pool]
-    m = len(pool)
-    spot = np.searchsorted(pool_code, code[queue], side="left").tolist()  # first pool unit not below the treated one
-    first = np.searchsorted(pool_code, pool_code, side="left").tolist()  # start of each run of ties
-    low = np.searchsorted(cell[pool], cell[queue], "left").tolist()
-    high = np.searchsorted(cell[pool], cell[queue], "right").tolist()
-    value, rank = d[pool].tolist(), pool.tolist()
-    above, below = list(range(m + 1)), list(range(-1, m))  # next unused >= i; below[i + 1]: next unused <= i
-    same: list[list[int]] = []
-    if who is not None:
-        same = [[] for _ in range(int(who.max()) + 1)]
-        for i, p in enumerate(who[pool].tolist()):
-            same[p].append(i)
-    person: list[int] = who.tolist() if who is not None else []
-
-    def up(i: int) -> int:
-        root = i
-        while above[root] != root:
-            root = above[root]
-        while above[i] != root:
-            above[i], i = root, above[i]
-        return root
-
-    def down(i: int) -> int:  # i in -1 .. m - 1
-        root = i
-        while below[root + 1] != root:
-            root = below[root + 1]
-        while below[i + 1] != root:
-            below[i + 1], i = root, below[i + 1]
-        return root
-
-    left, right = [], []
-    for _ in range(ratio):
-        for q, unit in enumerate(queue.tolist()):
-            x, start, lo, hi = d[unit], spot[q], low[q], high[q]
-            me = person[unit] if person else -1
-            b = up(start)
-            while me >= 0 and b < hi and person[rank[b]] == me:
-                b = up(b + 1)
-            a = down(start - 1)
-            while a >= lo:
-                run = up(first[a])  # first unused of the run of ties
-                while me >= 0 and run <= a and person[rank[run]] == me:
-                    run = up(run + 1)
-                if run <= a:
-                    a = run
-                    break
-                a = down(first[a] - 1)
-            gap_a = x - value[a] if a >= lo else np.inf
-            gap_b = value[b] - x if b < hi else np.inf
-            take = a if gap_a < gap_b or (gap_a == gap_b and gap_a < np.inf and rank[a] < rank[b]) else b
-            gap = min(gap_a, gap_b)
-            if gap == np.inf or gap > width:
-                continue
-            left.append(unit)
-            right.append(rank[take])
-            for i in same[person[rank[take]]] if person else (take,):
-                above[i] = i + 1
-                below[i + 1] = i - 1
-    return np.array(left, int), np.array(right, int)
-
-
-def _with_replacement(queue, pool, d, cell, width, ratio, who):
-    """The `ratio` nearest of each treated unit, all at once: k candidates on each side, ranked by (distance, order)."""
-    up_pool, code = _sorted_pool(pool, d, cell)
-    down_pool, _ = _sorted_pool(pool, d, cell, reverse_ties=True)
-    spot = np.searchsorted(code[up_pool], code[queue], side="left")[:, None]
-    steps = np.arange(ratio)
-    index = np.hstack([spot + steps, spot - 1 - steps])
-    inside = (index >= 0) & (index < len(pool))
-    index = np.clip(index, 0, len(pool) - 1)
-    candidate = np.where(np.arange(2 * ratio) < ratio, up_pool[index], down_pool[index])
-    gap = np.abs(d[candidate] - d[queue][:, None])
-    gap[~inside | (cell[candidate] != cell[queue][:, None]) | (gap > width)] = np.inf
-    best = np.lexsort((candidate, gap), axis=1)[:, :ratio]
-    gap, candidate = np.take_along_axis(gap, best, 1), np.take_along_axis(candidate, best, 1)
-    kept = np.isfinite(gap)
-    return np.repeat(queue, ratio)[kept.ravel()], candidate[kept]
 
 
 def _independent(matched, left, right, who, replace) -> np.ndarray:
@@ -239,16 +313,31 @@ def _independent(matched, left, right, who, replace) -> np.ndarray:
     return np.unique(component, return_inverse=True)[1]
 
 
-def _notes(t, matched, discarded, partners, ratio, exact, caliper_sd) -> tuple[str, ...]:
+def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties) -> tuple[str, ...]:
     notes = []
-    lost, out = int((t & ~matched).sum()), int((t & discarded).sum())
-    if lost:
-        notes.append(f"{lost:,} of {int(t.sum()):,} treated units have no partner ({out:,} of them in an exact cell "
-                     "without comparison units): the effect speaks for the others only.")  # fmt: skip
-    off = int((~t & discarded).sum())
+    total = int(t.sum())
+    alone, out = int((t & ~matched).sum()), int((t & discarded & ~lost).sum())
+    if alone:
+        where = f"{out:,} of them in an exact cell without comparison units"
+        off = int((t & lost).sum())
+        where += f", {off:,} outside the overlap of the propensity" if off else ""
+        notes.append(f"{alone:,} of {total:,} treated units have no partner ({where}): "
+                     "the effect speaks for the others only.")  # fmt: skip
+    off = int((~t & discarded & ~lost).sum())
     if off:
         notes.append(f"{off:,} comparison units stand in an exact cell ({', '.join(exact)}) without treated units.")
+    if (off := int((~t & lost).sum())) > 0:
+        notes.append(f"{off:,} comparison units lie outside the overlap of the propensity.")
+    if target == "all" and (alone := int((~t & ~discarded & (partners == 0)).sum())) > 0:
+        notes.append(f"{alone:,} of {int((~t).sum()):,} comparison units find no treated partner.")
     short = int(((partners > 0) & (partners < ratio)).sum())
     if short:
-        notes.append(f"{short:,} matched treated units have fewer than {ratio} partners.")
+        whose = "matched treated units" if target == "treated" else "matched units"
+        notes.append(f"{short:,} {whose} have fewer than {ratio} partners.")
+    if tied and ties == "key":
+        who = f"the smallest {key}" if key else "the first row"
+        choices = "1 choice" if tied == 1 else f"{tied:,} choices"
+        notes.append(f"In {choices} several partners were equally near; {who} was taken.")
+    elif tied:
+        notes.append(f"{tied:,} units have equally near partners beyond the {ratio} asked for; all are kept.")
     return tuple(notes)

@@ -8,17 +8,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from ..design.match import ends, pair_weights
 from ..design.propensity import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .m_estimation import m_estimation
 
-Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation"]
+Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
 def att(
     design: Design, outcome: Any, *, adjust: Sequence[str] = (), data: pd.DataFrame | None = None,
-    vcov: Vcov = "cluster", parts: bool = False, unit: str | None = None,
+    vcov: Vcov | None = None, bias_correction: Sequence[str] = (), parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Difference between the treated and their design-weighted comparison: the ATT of the design.
 
@@ -28,7 +29,10 @@ def att(
     Estimator : weighted least squares of the outcome on treatment; with `adjust`, also on those covariates and their
         interactions with treatment, centred at the means of the treated (Lin 2013; linear g-computation for the ATT).
     Std. errors : "cluster" sums over the design's independent groups (pairs), times G/(G-1) (n-1)/(n-k) (Abadie &
-        Spiess 2022); HC0 to HC3 of the weighted regression otherwise. Design and covariate means are held fixed.
+        Spiess 2022); HC0 to HC3 of the weighted regression; design and covariate means are held fixed.
+        "abadie_imbens" (see there) for pairs with replacement, where nothing is fixed and pairs are no clusters.
+        None: "m_estimation" where weights were estimated, else "abadie_imbens" with replacement and without `adjust`,
+        else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused.
     Checked : reference/match nn1_* (sandwich 3.0.2, marginaleffects 0.30.0), nsw_experimental (estimatr 1.0.0).
@@ -37,15 +41,26 @@ def att(
     ----------
     design : from `match`. outcome : column of the design's units or of `data`, or an array of length n.
     adjust : columns of the design's units. data : frame with the units' index, where the outcome is kept apart.
-    vcov : kind of standard error. parts : three terms on one sample, with their joint covariance: observed (mean of
-        the treated), counterfactual, att = observed - counterfactual. unit : default "share" for 0/1 outcomes.
+    vcov : kind of standard error. bias_correction : covariates, for "abadie_imbens".
+    parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
+        att = observed - counterfactual. unit : default "share" for 0/1 outcomes.
 
     Returns
     -------
     Effects with one term (named like the outcome), or three with `parts`.
     """
+    vcov = vcov or _usual(design, adjust)
     if vcov not in get_args(Vcov):
         raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
+    if vcov == "abadie_imbens":
+        if adjust:
+            raise EstimationError("bias_correction= in place of adjust= with vcov abadie_imbens",
+                                  f"adjust = {list(adjust)}", "name the covariates there")  # fmt: skip
+        from .abadie_imbens import abadie_imbens
+
+        return abadie_imbens(design, outcome, data=data, bias_correction=bias_correction, parts=parts, unit=unit)
+    if bias_correction:
+        raise EstimationError('vcov "abadie_imbens" with bias_correction=', f"{vcov!r}", "or use adjust=")
     name, y = read_outcome(design, outcome, data)
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
@@ -72,6 +87,8 @@ def att(
         whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
         notes.append(f"{dropped:,} of {whole:,} {what} were left out because {name} is missing.")
         estimand = f"ATT on the matched treated ({n_treated:,} of {int(t.sum()):,})"
+        if design.target != "treated":
+            estimand = f"{design.estimand}, where {name} is known"
     return Effects(
         estimand=estimand, unit=unit or ("share" if binary else f"units of {name}"), labels=labels,
         estimate=beta[:2] @ combine, scores=scores[:, :2] @ combine, n_treated=np.full(len(labels), n_treated),
@@ -79,6 +96,13 @@ def att(
         spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores),
               "design": dict(design.spec)},
     )  # fmt: skip
+
+
+def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
+    """The standard error that suits how the weights came about; pairs with replacement are never clusters."""
+    if design.weight_model is not None:
+        return "m_estimation"
+    return "abadie_imbens" if design.spec.get("replace") and len(design.pairs) and not adjust else "cluster"
 
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
@@ -123,15 +147,9 @@ def _complete(design: Design, t: np.ndarray, known: np.ndarray) -> tuple[np.ndar
         return weights, 0
     if not len(design.pairs):
         return np.where(known, weights, 0.0), int((~known & (weights > 0)).sum())
-    left, right = design.pairs["treated"].to_numpy(), design.pairs["comparison"].to_numpy()
+    left, right = ends(design.pairs)
     whole = known[left] & known[right]
-    left, right = left[whole], right[whole]
-    partners = np.bincount(left, minlength=len(t))
-    out = (partners > 0).astype(float)
-    pull = np.bincount(right, weights=1.0 / partners[left], minlength=len(t))
-    if len(left):
-        out[pull > 0] = pull[pull > 0] * (pull > 0).sum() / pull.sum()
-    return out, int((~whole).sum())
+    return pair_weights(left[whole], right[whole], len(t), design.target)[0], int((~whole).sum())
 
 
 def _regressors(design, adjust, used, t, weights) -> np.ndarray:
