@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Design
-from .att import _complete, _outcome
+from .att import _complete, read_outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
     if not isinstance(design, Design):
         raise EstimationError("a design", f"a {type(design).__name__}",
                               "make one: match, stratify, weight, or everyone() for a trial")  # fmt: skip
-    name, y = _outcome(design, outcome, data)
+    name, y = read_outcome(design, outcome, data)
     t = design.treated
     weights, dropped = _complete(design, t, np.isfinite(y))
     rows = np.flatnonzero(weights > 0)

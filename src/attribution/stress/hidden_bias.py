@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EstimationError
-from ..estimate.att import _outcome
+from ..estimate.att import read_outcome
 from ..estimate.sample import check_level
 from ..results import Design, Result
 
@@ -81,7 +81,7 @@ def rosenbaum_bounds(
     gammas = [float(g) for g in gammas]
     if not gammas or not all(1 <= g < np.inf for g in gammas):
         raise EstimationError("gammas of 1 or more", f"{gammas}", "1 is no hidden bias, 2 twice the odds")
-    name, y = _outcome(design, outcome, data)
+    name, y = read_outcome(design, outcome, data)
     left, right = _pairs(design)
     known = np.isfinite(y[left]) & np.isfinite(y[right])
     sign = 1.0 if alternative == "greater" else -1.0
