@@ -25,7 +25,7 @@ def econml(y, t, x):
 
     learner = LinearDRLearner(model_regression=LinearRegression(), model_propensity=LogisticRegression(C=1e8),
                               cv=FOLDS)  # fmt: skip
-    return learner.fit(y, t, X=None, W=x).ate_(X=None, T0=0, T1=1)
+    return learner.fit(y, t, X=None, W=x).ate(T0=0, T1=1)
 
 
 def doubleml(y, t, x):
