@@ -8,6 +8,7 @@ import pytest
 from matching_reference import CASES, LALONDE, case, covariates, data, peer_design, school
 
 from attribution.design.match import match
+from attribution.design.stratify import stratify
 from attribution.errors import EstimationError
 from attribution.estimate.att import att
 from attribution.results import Design
@@ -182,3 +183,21 @@ def test_recovers_a_constant_effect(seeds):
     assert abs(bias) < max(4 * spread / np.sqrt(seeds), 0.25 * se)
     assert se / spread == pytest.approx(1, abs=4 / np.sqrt(2 * seeds))
     assert coverage > 0.95 - 4 * np.sqrt(0.05 * 0.95 / seeds)
+
+
+def test_strata_that_lose_an_outcome_are_weighted_again():
+    frame = pd.DataFrame({"cell": [0] * 5 + [1] * 5 + [2] * 2, "treated": [1, 1, 0, 0, 0] * 2 + [1, 0],
+                          "y": [3.0, 5, 1, 2, np.nan, 8, np.nan, 4, 5, 6, 9, np.nan]})  # fmt: skip
+    design = stratify(frame, "treated", covariates=["cell"], method="exact")
+    effect = att(design, "y")
+    # the cell whose comparison unit has no outcome leaves; the others weigh by the treated that still count: 2 and 1
+    assert effect.estimate[0] == pytest.approx((2 * (4 - 1.5) + 1 * (8 - 5)) / 3)
+    assert effect.n_treated[0] == 3 and effect.n_comparison[0] == 5 and "3 of 12" in effect.notes[-1]
+
+
+@pytest.mark.parametrize("cells,kind", [(10, "HC3"), (60, "cluster")])
+def test_few_cells_are_no_clusters(cells, kind):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"cell": np.repeat(np.arange(cells), 8), "treated": np.tile([1, 0, 0, 0], 2 * cells)})
+    design = stratify(frame.assign(y=rng.normal(size=len(frame))), "treated", covariates=["cell"], method="exact")
+    assert att(design, "y").spec["vcov"] == kind

@@ -14,6 +14,8 @@ from ..errors import EstimationError
 from ..results import Design, Effects
 from .m_estimation import m_estimation
 
+CELLS = ("exact", "coarsened", "subclass")
+FEW_CELLS = 50  # cells or subclasses: fewer are no clusters to lean on
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
@@ -27,19 +29,21 @@ def att(
     Assumes : the design's covariates hold all that decides both treatment and outcome; no effect of one unit's
         treatment on another's outcome.
     Estimator : weighted least squares of the outcome on treatment; with `adjust`, also on those covariates and their
-        interactions with treatment, centred at the means of the treated (Lin 2013; linear g-computation for the ATT).
+        interactions with treatment, centred at the means of the target (Lin 2013; linear g-computation).
     Std. errors : "cluster" sums over the design's independent groups (pairs), times G/(G-1) (n-1)/(n-k) (Abadie &
         Spiess 2022); HC0 to HC3 of the weighted regression; design and covariate means are held fixed.
         "abadie_imbens" (see there) for pairs with replacement, where nothing is fixed and pairs are no clusters.
-        None: "m_estimation" where weights were estimated, else "abadie_imbens" with replacement and without `adjust`,
-        else "cluster".
+        "m_estimation" adds what estimated weights cost (Stefanski & Boos 2002). None: that where weights were
+        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 50 cells or subclasses
+        (too wide by up to a half, where clusters so few would be too narrow); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused.
-    Checked : reference/match nn1_* (sandwich 3.0.2, marginaleffects 0.30.0), nsw_experimental (estimatr 1.0.0).
+    Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
+        1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
 
     Parameters
     ----------
-    design : from `match`. outcome : column of the design's units or of `data`, or an array of length n.
+    design : from `match`, `stratify`, `weight` or `everyone`. outcome : column of the design's units or of `data`, or an array of length n.
     adjust : columns of the design's units. data : frame with the units' index, where the outcome is kept apart.
     vcov : kind of standard error. bias_correction : covariates, for "abadie_imbens".
     parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
@@ -102,7 +106,10 @@ def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
     """The standard error that suits how the weights came about; pairs with replacement are never clusters."""
     if design.weight_model is not None:
         return "m_estimation"
-    return "abadie_imbens" if design.spec.get("replace") and len(design.pairs) and not adjust else "cluster"
+    if design.spec.get("replace") and len(design.pairs):
+        return "HC3" if adjust else "abadie_imbens"
+    cells = design.spec.get("method") in CELLS
+    return "HC3" if cells and len(np.unique(design.strata[design.matched])) < FEW_CELLS else "cluster"
 
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
@@ -146,10 +153,23 @@ def _complete(design: Design, t: np.ndarray, known: np.ndarray) -> tuple[np.ndar
     if known[weights > 0].all():
         return weights, 0
     if not len(design.pairs):
-        return np.where(known, weights, 0.0), int((~known & (weights > 0)).sum())
+        lost = ~known & (weights > 0)
+        if design.spec.get("method") in CELLS:
+            return _reweighted(np.where(lost, -1, design.strata), t, design.target), int(lost.sum())
+        return np.where(known, weights, 0.0), int(lost.sum())
     left, right = ends(design.pairs)
     whole = known[left] & known[right]
     return pair_weights(left[whole], right[whole], len(t), design.target)[0], int((~whole).sum())
+
+
+def _reweighted(strata: np.ndarray, t: np.ndarray, target: str) -> np.ndarray:
+    """Weights made again within the strata that still hold both arms."""
+    from ..design.stratify import stratum_weights
+
+    inside = strata >= 0
+    arms = np.zeros((strata.max(initial=0) + 1, 2), bool)
+    arms[strata[inside], t[inside].astype(int)] = True
+    return stratum_weights(np.where(inside & arms[strata].all(axis=1), strata, -1), t, target)
 
 
 def _regressors(design, adjust, used, t, weights) -> np.ndarray:

@@ -215,7 +215,7 @@ def sharp_limit(
     total = np.zeros(len(largest))
     for share, gap, paths, f in zip(shares, at, drawn, floor, strict=True):
         half = np.append(k * f[:-1], 0.0)
-        total += share * paths[:, gap + 2 * half >= (gap - half).max()].max(axis=1)
+        total += share * paths[:, gap + half >= (gap - half).max()].max(axis=1)
     found = float(shares @ [gap.max() for gap in at])
     median, *noisy = (float(np.quantile(total, p)) for p in (0.5, *chances))
     half_step = min(0.5 * float(shares @ [arms.step for arms in strata]), max(median, 0.0))
