@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..read.config import Disclosure
+from ..results import Effects
 
 Sum = tuple[Hashable, Sequence[Hashable]]
 MARK = "suppressed"
@@ -66,6 +68,23 @@ def recoverable(out: Iterable[Hashable], cells: Mapping[Hashable, int], sums: It
     free = right[rank:]
     moves = np.abs(free).max(axis=0) if len(free) else np.zeros(len(hidden))
     return {key for key, move in zip(hidden, moves, strict=True) if move < 1e-9}
+
+
+def too_small(effects: Effects, rule: Disclosure) -> bool:
+    """Whether an effect rests on fewer people than may be shown.
+
+    A share needs `percent_min_n` people in each arm and no small cell in its parts; money needs `min_cell_sensitive`.
+    """
+    people = np.concatenate([effects.n_treated, effects.n_comparison])
+    if not (people > 0).any():
+        return True
+    least = people[people > 0].min()  # an estimate that could not be made shows nobody
+    if effects.unit != "share":
+        return bool(least < rule.min_cell_sensitive)
+    parts = effects.labels["term"].isin(["observed", "counterfactual"]).to_numpy()
+    cells = np.round(effects.estimate[parts] * least)
+    cells = np.concatenate([cells, least - cells])
+    return bool(least < rule.percent_min_n or ((cells > 0) & (cells < rule.min_cell)).any())
 
 
 def protect_table(

@@ -20,7 +20,7 @@ from ..estimate.aipw import aipw
 from ..estimate.att import att
 from ..results import Design, Effects
 from ..study import Study
-from .words import Told
+from .words import MINUS, Told
 
 COLUMNS = ["pool", "outcome", "estimator", "estimand", "estimate", "std_error", "n_treated", "n_comparison", "reason"]
 EXPERIMENT = "Experiment (difference in means)"
@@ -144,7 +144,7 @@ def _with_outcome(cohort: Cohort) -> pd.DataFrame:
 def lalonde_words(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """`lalonde_table` as people read it: one row an estimator, "estimate (standard error)" by pool and outcome."""
     def cell(row) -> str:
-        return "refused" if row.reason else f"{row.estimate:,.0f} ({row.std_error:,.0f})"
+        return "refused" if row.reason else f"{row.estimate:,.0f} ({row.std_error:,.0f})".replace("-", MINUS)
 
     text = table.assign(told=[cell(row) for row in table.itertuples()])
     titles = {"effect": "effect", "placebo": "placebo (truth 0)"}

@@ -14,7 +14,7 @@ from ..study import Study
 from .bracket import Declared, one_count
 from .bridge import Bridge
 from .comparison import Comparison
-from .disclosure import protect, protect_table
+from .disclosure import protect, protect_table, too_small
 from .finding import read_documents
 from .sentences import (
     breakdown_in_words,
@@ -24,7 +24,7 @@ from .sentences import (
     inside,
     pool_title,
 )
-from .words import Told, plain, say_number, slug
+from .words import MINUS, Told, plain, pretty, say_number, slug
 
 __all__ = [  # what the notebooks use from here, though it is made elsewhere
     "breakdown_in_words", "effects_in_words", "grades_in_words", "headline_in_words", "inside", "one_count", "plain",
@@ -52,21 +52,7 @@ def large_enough(
 
     A share needs `percent_min_n` people in each arm and no small cell in its parts; money needs `min_cell_sensitive`.
     """
-    rule = study.disclosure
-
-    def small(effect: Effects) -> bool:
-        people = np.concatenate([effect.n_treated, effect.n_comparison])
-        if not (people > 0).any():
-            return True
-        least = people[people > 0].min()  # an estimate that could not be made shows nobody
-        if effect.unit != "share":
-            return least < rule.min_cell_sensitive
-        parts = effect.labels["term"].isin(["observed", "counterfactual"]).to_numpy()
-        cells = np.round(effect.estimate[parts] * least)
-        cells = np.concatenate([cells, least - cells])
-        return least < rule.percent_min_n or bool(((cells > 0) & (cells < rule.min_cell)).any())
-
-    few = {name for name, effect in effects.items() if small(effect)}
+    few = {name for name, effect in effects.items() if too_small(effect, study.disclosure)}
     kept = {name: effect for name, effect in effects.items() if name not in few}
     return kept, {**refused, **dict.fromkeys(sorted(few), "fewer people than may be shown")}
 
@@ -167,6 +153,17 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
     for pool, why in refused.items():
         rows.append({"compared with": pool_title(study, pool), "evidence": "no comparison", "why": plain(why)})
     return Told(pd.DataFrame(rows).fillna(""))
+
+
+def balance_table(study: Study, one: Comparison) -> pd.DataFrame:
+    """The balance of a comparison for people: one row a covariate, SDs before and after, spread, and distributions."""
+    names = {name: pretty(name) for name in one.balance.table["covariate"]}
+    table = one.balance.readable(labels=names).reset_index()
+    for column in ("SMD before", "SMD after", "variance ratio", "KS"):
+        table[column] = [NO_NUMBER if pd.isna(v) else f"{v:.2f}".replace("-0.00", "0.00").replace("-", MINUS)
+                         for v in table[column]]  # fmt: skip
+    return Told(table.rename(columns={"SMD before": "SDs apart before", "SMD after": "after", "variance ratio":
+                "variance ratio after", "KS": "largest distance of distributions"}))  # fmt: skip
 
 
 def covered(study: Study, made: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:

@@ -9,12 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a frame as dicts."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
 MINUS = "\u2212"
 KINDS = {
     "strong": "good", "moderate": "good", "passed": "good", "weak": "mid", "cannot conclude": "bad", "failed": "bad",
@@ -22,6 +16,49 @@ KINDS = {
     "no comparison": "none",
 }  # fmt: skip
 FIGURE = re.compile(r"[-+−<]?[\d–][^a-z]*( ?%| points)?( to .*)?( [A-Z]{3} a \w+)?")
+_NAMES = {
+    "age": "Age", "female": "Women", "education": "Education level", "education_years": "Years of school",
+    "no_degree": "No school diploma", "partnered": "Living with a partner", "black": "Black", "hispanic": "Hispanic",
+    "unemp_months": "Months without work", "household_size": "Household size", "children_u14": "Children under 14",
+    "educ": "Years of school", "nodegree": "No school diploma", "married": "Married", "hisp": "Hispanic",
+    "re74": "Earnings in 1974", "re75": "Earnings in 1975", "u74": "Without work in 1974",
+    "u75": "Without work in 1975",
+    "test_score": "Admission test score", "distance": "Propensity (all covariates)", "landmark": "Landmark month",
+    "application_quarter": "Quarter of application", "history_employed_share": "Share of past periods in work",
+    "paid": "Paid programmes", "free": "Free courses", "apprenticeship": "Apprenticeships",
+    "subscription": "Subscriptions", "treated": "Started", "stand-in": "Stand-in", "comparison": "Comparison",
+    "claimed": "Claimed", "verified": "Verified", "observed": "Observed", "counterfactual": "Counterfactual",
+    "attributable": "Attributable",
+    "cps1": "CPS-1", "psid1": "PSID-1", "nsw_control": "Randomised controls", "no_funding": "No funding",
+    "open": "Not yet decided", "withdrew": "Withdrew", "rejected": "Rejected", "elsewhere": "Went elsewhere",
+}  # fmt: skip
+_LAGS = {"income": "Income", "employed": "In work", "jobless": "Without work"}
+
+
+def pretty(name: Any, labels: Mapping[str, str] | None = None) -> str:
+    """A column or code as a label: the caller's own first, then the house's, then the code without underscores."""
+    text = str(name)
+    if labels and text in labels:
+        return labels[text]
+    if text in _NAMES:
+        return _NAMES[text]
+    lag = re.fullmatch(r"([a-z]+)_lag_(\d+)", text)
+    if lag:
+        back = int(lag[2])
+        what = _LAGS.get(lag[1], lag[1].capitalize())
+        return f"{what}, {back} period{'s' if back > 1 else ''} before"
+    if "_" not in text:
+        return text[:1].upper() + text[1:]
+    for stem, title in _NAMES.items():  # one level of a category, `education_bac`
+        if "_" in stem and text.startswith(stem + "_"):
+            return f"{title}: {text[len(stem) + 1 :].replace('_', ' ')}"
+    words = text.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a frame as dicts."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 class Told(pd.DataFrame):

@@ -77,6 +77,10 @@ def _is_window(value: Any) -> bool:
     )
 
 
+def _is_amounts(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(set(value)) == len(value) and all(v == 0 or _is_amount(v) for v in value)
+
+
 def _is_years(value: Any) -> bool:
     return (
         isinstance(value, list) and bool(value) and all(type(v) is int and 1900 <= v <= 2200 for v in value)
@@ -126,6 +130,7 @@ class Outcome:
     price_year: int | None = _whole(1900, None, high=2200)
     poverty_line: float | None = _value(_is_amount, "an amount above 0, equivalised, a period", None)
     poverty_line_source: str = _text("")
+    gain_thresholds: tuple[float, ...] = _value(_is_amounts, "different amounts of 0 or more, such as [0, 300]", (0.0,))
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class MatchPlan:
-    """[design]: how starters are matched."""
+    """[design]: how starters are matched, and the covariates of few values by which effects are also told."""
 
     covariates: Names = _names(())
     exact: Names = _names(())
@@ -166,6 +171,7 @@ class MatchPlan:
     ratio: int = _whole(1, 1, high=20)
     replace: bool = _value(lambda v: v is False, "false: a comparison person serves once", False)
     placebo_drop: Names = _names(())
+    subgroups: Names = _names(())
     placebo: str = _text("")
 
 
@@ -337,8 +343,9 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
         raise _disagreement(
             "design.covariates", "at least one covariate", "an empty list", "name the covariates to match on"
         )
-    if extra := [c for c in config.design.placebo_drop if c not in config.design.covariates]:
-        raise _disagreement("design.placebo_drop", "covariates of [design]", extra, "drop only what the design uses")
+    for name in ("placebo_drop", "subgroups"):
+        if extra := [c for c in getattr(config.design, name) if c not in config.design.covariates]:
+            raise _disagreement(f"design.{name}", "covariates of [design]", extra, "name only what the design uses")
     base, (first, last) = config.did.base_period, config.did.window
     if base is not None and not first <= base:
         raise _disagreement("did.base_period", f"a period inside window {[first, last]}", base, "widen the window")

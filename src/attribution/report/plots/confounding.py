@@ -72,8 +72,10 @@ def _notes(result: Robustness, names: list, labels: Mapping[str, str] | None) ->
     if names:
         times = [f"{k:g}" for k in sorted(result.benchmarks["times"].unique())]
         several = ", ".join(times[:-1]) + " and " * (len(times) > 1) + times[-1]
-        note.append(f"Dots: something hidden {several} times as strong as the covariate named; beside the names what "
-                    f"would then be left, for the last dot.")  # fmt: skip
+        strong = "as strong" if times == ["1"] else f"{several} times as strong"
+        last = ", for the last dot" if len(times) > 1 else ""
+        note.append(f"Dots: something hidden {strong} as the covariate named; beside the names what would then be left"
+                    f"{last}.")  # fmt: skip
     if len(result.benchmarks):
         never = result.benchmarks[result.benchmarks["estimate"].isna()]
         if len(never):
