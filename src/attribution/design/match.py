@@ -13,9 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import DesignError
 from ..results import Design
 from .discard import Discard, outside
-from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
-from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
-from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
+from .matching.metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
+from .matching.nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
+from .propensity import Propensity, propensity
+from .table import read_treatment, refuse_missing, require_columns, to_pandas
 
 Distance = Literal["logit", "propensity"] | VectorDistance
 Calipers = float | Mapping[str, float] | None
@@ -180,7 +181,7 @@ def _choose(
     plain = d is not None and not side.differ and set(widths) <= {options["distance"]}
     width = widths.get(options["distance"], np.inf)
     if options["method"] == "optimal":
-        from .optimal import optimal_pairs
+        from .matching.optimal import optimal_pairs
 
         rows = np.sort(np.concatenate([asking, pool]))
         left, right = optimal_pairs(

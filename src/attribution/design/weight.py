@@ -10,12 +10,12 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Design, WeightModel
-from .calibrate import cbps, entropy, powers
 from .discard import Discard, outside
-from .inverse import from_score, inverse
 from .newton import Weighted
 from .propensity import Propensity, columns_of, propensity
 from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .weighting.calibrate import cbps, entropy, powers
+from .weighting.inverse import from_score, inverse
 
 Method = Literal["ipw", "overlap", "entropy", "cbps"]
 Target = Literal["treated", "all", "overlap"]

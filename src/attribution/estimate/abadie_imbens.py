@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ..design.match import ends
-from ..design.metric import Space, line, space
-from ..design.nearest import Side, k_nearest
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.matching.metric import Space, line, space
+from ..design.matching.nearest import Side, k_nearest
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .att import read_outcome

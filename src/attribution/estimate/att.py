@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.match import ends, pair_weights
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .m_estimation import m_estimation

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile
 from ..results import Design, Effects

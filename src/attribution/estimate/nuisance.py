@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
+from ..design.table import encode, read_treatment, refuse_missing, require_columns, to_pandas
 from ..errors import EstimationError
 from .glm import Family, Regression, link_slope, regress
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
+from ...errors import DesignError
 
 Allowed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _DENSE = 20_000_000  # pairs of one cell held as a full matrix (160 MB)

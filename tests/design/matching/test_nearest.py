@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.design.metric import Space, line, space
-from attribution.design.nearest import Side, greedy, k_nearest
-from attribution.design.neighbours import Pool
+from attribution.design.matching.metric import Space, line, space
+from attribution.design.matching.nearest import Side, greedy, k_nearest
+from attribution.design.matching.neighbours import Pool
 
 
 def world(seed, n, kind):
