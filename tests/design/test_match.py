@@ -9,8 +9,9 @@ from matching_reference import CASES, case, covariates, data, dataset, school
 
 from attribution.design.balance import balance
 from attribution.design.discard import outside
-from attribution.design.match import ends, match
+from attribution.design.match import match
 from attribution.design.matching.metric import space
+from attribution.design.pairs import ends
 from attribution.design.propensity import propensity
 from attribution.errors import DesignError
 

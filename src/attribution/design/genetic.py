@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Result
-from .match import pair_weights
 from .matching.metric import Space
 from .matching.nearest import Side, k_nearest
+from .pairs import pair_weights
 from .table import encode, read_treatment, refuse_missing, require_columns, to_pandas
 
 

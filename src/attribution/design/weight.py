@@ -72,7 +72,7 @@ def weight(
         p = propensity(units, treatment, covariates, key=key).probability
     kept = np.ones(len(units), bool) if p is None else ~outside(p, treated, discard)
     order = key_order(units, key)
-    at = np.flatnonzero(kept) if order is None else order[kept[order]]  # the kept, in the order of the key
+    at = order[kept[order]]  # the kept, in the order of the key
     rows, t = (units if in_place(at, len(units)) else units.iloc[at]), treated[at]
     if min(t.sum(), (~t).sum()) < 2:
         raise DesignError("two units of each arm with overlap", f"{t.sum()} treated and {(~t).sum()} comparison units",

@@ -91,7 +91,7 @@ def test_greedy_with_more_than_the_candidates(monkeypatch):
 
 
 def test_too_many_ties_are_refused(monkeypatch):
-    from attribution.design import nearest
+    from attribution.design.matching import nearest
     from attribution.errors import DesignError
 
     monkeypatch.setattr(nearest, "_PAIRS", 1000)
