@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.match import ends, match
+from ..design.match import match
+from ..design.pairs import ends
 from ..design.propensity import Propensity
 from ..errors import EstimationError
 from ..results import Design, Result
-from .att import read_outcome
+from .sample import read_outcome
 
 _REBUILT = ("method", "distance", "ratio", "replace", "caliper_sd", "exact", "anti_exact", "ties", "tie_tolerance",
             "discard", "person", "covariate_weights")  # fmt: skip
