@@ -65,15 +65,25 @@ def by_group(study: Study, one: Comparison, outcome: str, *, unit: str | None = 
 
     Returns
     -------
-    Covariate -> rows of `Subgroups.tidy()`: effects of the levels and their differences, with mde and p_adjusted.
+    Covariate -> rows of `Subgroups.tidy()`: effects of the levels and their differences, with mde and p_adjusted; and
+    `level`, the same in words.
     """
     found = {}
     for name in study.design.subgroups:
         groups, _ = attempt(subgroup_effects, one.design, outcome, by=name, data=one.cohort.outcomes, unit=unit)
         if groups is None or groups.refused or _any_small(study, one, outcome, name, groups.effects):
             continue
-        found[name] = groups.tidy().assign(unit=groups.effects.unit)
+        table = groups.tidy()
+        found[name] = table.assign(unit=groups.effects.unit, level=_levels(table["term"]))
     return found
+
+
+def _levels(terms: pd.Series) -> list[str]:
+    """The levels in words: no and yes of a 0/1 covariate, whole numbers without decimals."""
+    plain = [str(term).replace(".0", "") for term in terms]
+    if set(plain) <= {"0", "1", "1 minus 0"}:
+        return [{"0": "no", "1": "yes"}.get(term, "difference") for term in plain]
+    return plain
 
 
 def _any_small(study: Study, one: Comparison, outcome: str, name: str, effects: Effects) -> bool:
@@ -94,14 +104,11 @@ def groups_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`by_group` for people: one row a level or difference, with the smallest effect that could have been seen."""
     rows = []
     for name, table in tables.items():
-        binary = set(table["term"]) <= {"0", "1", "0.0", "1.0", "1 minus 0", "1.0 minus 0.0"}
         for row in table.to_dict("records"):
-            unit, level = row["unit"], str(row["term"]).replace(".0", "")
-            if binary:
-                level = {"0": "no", "1": "yes"}.get(level, "difference")
+            unit = row["unit"]
             said = {key: say_number(row[key], unit, signed=True) for key in ("estimate", "conf_low", "conf_high")}
             rows.append({
-                "by": pretty(name), "level": level,
+                "by": pretty(name), "level": row["level"],
                 "effect": said["estimate"],
                 "95 % interval": f"{said['conf_low'].removesuffix(' points')} to {said['conf_high']}",
                 "could be seen from": say_number(row["mde"], unit, signed=True).lstrip("+"),
