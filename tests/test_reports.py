@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import attribution as at
 from attribution.report.runner import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,12 @@ def test_the_committed_findings_are_recomputed(again):
     words = [name for name in committed.columns if name not in NUMBERS]
     pd.testing.assert_frame_equal(committed[words], fresh[words])
     pd.testing.assert_frame_equal(committed[NUMBERS], fresh[NUMBERS], rtol=1e-9, atol=1e-9)
+
+
+def test_lalondes_table_is_recomputed(again):
+    committed, fresh = (pd.read_csv(folder / "tables" / "estimators_paid.csv") for folder in (EXAMPLE, again[0]))
+    assert len(committed) > 60 and (committed["reason"].isna() | committed["estimate"].isna()).all()
+    pd.testing.assert_frame_equal(committed, fresh, rtol=1e-6, atol=1e-6)
 
 
 def test_the_same_inputs_give_the_same_bytes(again):
@@ -56,3 +63,17 @@ def test_what_the_trial_knows_is_printed_and_not_used(again):
     null = found.loc["05_did_we_raise_household_income.income_null_paid_cps1"]
     assert null["benchmark"] == 0 and abs(null["estimate"]) < 1.96 * null["std_error"]
     assert (found.loc[found["pool"] == "psid1", "grade"].dropna() == "cannot conclude").all()
+
+
+def test_readme_shows_lalondes_table():
+    from attribution.findings.estimators import lalonde_words
+
+    study = at.Study.open("nsw")
+    table = pd.read_csv(ROOT / "reports" / "nsw" / "1978" / "tables" / "estimators_paid.csv")
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- lalonde -->\n")[2]
+    assert shown.partition("<!-- /lalonde -->")[0].strip() == markdown(lalonde_words(study, table))
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    rows = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

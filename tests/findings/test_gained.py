@@ -1,4 +1,4 @@
-"""What an effect amounts to, for whom, who can have gained, and what something unrecorded would need: on the NSW men."""
+"""What an effect amounts to, for whom, who can have gained, and what nobody recorded would need: on the NSW men."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_groups_carry_what_could_be_seen_and_small_ones_are_left_out(study, one)
     table = found["no_degree"].set_index("level")
     assert list(table.index) == ["no", "yes", "difference"]
     np.testing.assert_allclose(table["mde"], 2.8 * table["std_error"], rtol=1e-3)
-    assert table.loc["difference", "estimate"] == pytest.approx(table.loc["yes", "estimate"] - table.loc["no", "estimate"])
+    estimate = table["estimate"]
+    assert estimate["difference"] == pytest.approx(estimate["yes"] - estimate["no"])
     shown = gained.groups_table(found)
     assert shown["by"].eq("No school diploma").all() and shown["effect"].str.contains("points").all()
 
