@@ -17,7 +17,7 @@ import attribution as at
 from attribution.errors import DesignError, EstimationError
 from attribution.estimate.gains import share_who_gain
 from attribution.estimate.sample import sample
-from attribution.estimate.suprema import Stratum, Noise
+from attribution.estimate.suprema import Noise, Stratum
 from attribution.results import WeightModel
 
 

@@ -18,7 +18,7 @@ from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Result
 from .sample import Sample, check_level, sample
-from .suprema import Stratum, Noise, sharp_limit
+from .suprema import Noise, Stratum, sharp_limit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
