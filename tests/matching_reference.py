@@ -22,6 +22,14 @@ CASES = {
     "nn1_replace_nsw_psid": {"replace": True},
     "nn2_replace_lalonde": {"replace": True, "ratio": 2},
 }
+WEIGHTINGS = {  # options of `weight` behind each reference case
+    "ipw_att_lalonde": {"method": "ipw"},
+    "ipw_ate_lalonde": {"method": "ipw", "target": "all"},
+    "ipw_ato_lalonde": {"method": "overlap"},
+    "ebal_att_lalonde": {"method": "entropy"},
+    "ebal_att_nsw_psid": {"method": "entropy"},
+    "cbps_att_lalonde": {"method": "cbps"},
+}
 
 
 def case(name: str) -> dict:

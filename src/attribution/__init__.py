@@ -48,7 +48,7 @@ _WHERE = {
     "estimate.attributable": ["attributable_euros", "caused_share", "percent_of_counterfactual", "treated_means"],
     "estimate.bounds": ["IdentifiedSet", "lee_bounds", "manski_bounds"],
     "estimate.gains": ["Gains", "share_who_gain"],
-    "estimate.heads": ["AttributableOutcomes", "attributable_outcomes"],
+    "estimate.attributable_outcomes": ["AttributableOutcomes", "attributable_outcomes"],
     "estimate.symmetric": ["symmetric_did"],
     "estimate.matched": ["MatchedDid", "matched_did"],
     "findings.finding": ["Finding", "Findings", "read_findings"],

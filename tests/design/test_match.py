@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matching_reference import CASES, case, covariates, data, dataset, school
 
 from attribution.design.balance import balance
-from attribution.design.discard import outside
+from attribution.design.discard import no_overlap
 from attribution.design.match import match
 from attribution.design.matching.metric import space
 from attribution.design.pairs import ends
@@ -355,7 +355,7 @@ def test_discarded_and_unmatched_are_counted_apart():
     frame = school(400)
     design = match(frame, "treated", covariates=["x", "b"], discard="crump", caliper_sd=0.01)
     score = propensity(frame, "treated", ["x", "b"])
-    assert np.array_equal(design.discarded, outside(score.probability, score.treated, "crump"))
+    assert np.array_equal(design.discarded, no_overlap(score.probability, score.treated, "crump"))
     assert design.unmatched.any() and not (design.unmatched & design.discarded).any()
     frame = frame.assign(x=frame["x"] + 2 * frame["treated"])
     design = match(frame, "treated", covariates=["x", "b"], discard="common_support", caliper_sd=0.3)

@@ -5,26 +5,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_reference import FOLDER, LALONDE, PSID, case, data, dataset, school
+from matching_reference import FOLDER, LALONDE, PSID, WEIGHTINGS, case, data, dataset, school
 
 from attribution.design.balance import balance
 from attribution.design.propensity import propensity
 from attribution.design.weight import weight
 from attribution.errors import DesignError
 
-METHODS = {
-    "ipw_att_lalonde": {"method": "ipw"},
-    "ipw_ate_lalonde": {"method": "ipw", "target": "all"},
-    "ipw_ato_lalonde": {"method": "overlap"},
-    "ebal_att_lalonde": {"method": "entropy"},
-    "ebal_att_nsw_psid": {"method": "entropy"},
-    "cbps_att_lalonde": {"method": "cbps"},
-}
-
 
 def build(name, **options):
     frame = data(dataset(name))
-    return weight(frame, "treat", covariates=PSID if name.endswith("psid") else LALONDE, **METHODS[name], **options)
+    return weight(frame, "treat", covariates=PSID if name.endswith("psid") else LALONDE, **WEIGHTINGS[name], **options)
 
 
 def compare(design, found, theirs, *, tolerance):
@@ -50,13 +41,13 @@ def reference(name):
     return case(name), pd.read_csv(file)["weight"] if file.exists() else None, tolerance
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_reference(name):
     found, theirs, tolerance = reference(name)
     compare(build(name), found, theirs, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_canary(name):
     """Each column of the reference, moved, must be noticed."""
     design = build(name)

@@ -17,7 +17,7 @@ import attribution as at
 from attribution.errors import DesignError, EstimationError
 from attribution.estimate.gains import share_who_gain
 from attribution.estimate.sample import sample
-from attribution.estimate.suprema import Arms, Noise
+from attribution.estimate.suprema import Noise, Stratum
 from attribution.results import WeightModel
 
 
@@ -130,7 +130,7 @@ def test_estimated_weights_enter_as_in_m_estimation():
     full = fixed - model.influence @ (model.slopes * np.where(t, 0, y - m0)[:, None]).sum(axis=0) / w0
     for d, score in ((design, full), (replace(design, weight_model=None), fixed)):
         s = sample(d, y)
-        arms = Arms.of(s, np.arange(len(y)), 0.0, at_least=False)
+        arms = Stratum.of(s, np.arange(len(y)), 0.0, at_least=False)
         drawn = Noise.of(d, s, [arms], 4_000, 1).gap(0, "low", False)[:, 0]
         assert drawn.std() == pytest.approx(np.sqrt(score @ score), rel=0.04)
     assert np.sqrt(full @ full) < 0.8 * np.sqrt(fixed @ fixed)

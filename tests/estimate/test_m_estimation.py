@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matching_reference import LALONDE, PSID, case, data, school
+from matching_reference import LALONDE, PSID, WEIGHTINGS, case, data, school
 
 from attribution.design.match import match
 from attribution.design.propensity import propensity
@@ -12,21 +12,13 @@ from attribution.design.weight import weight
 from attribution.errors import EstimationError
 from attribution.estimate.att import att
 
-METHODS = {
-    "ipw_att_lalonde": {"method": "ipw"},
-    "ipw_ate_lalonde": {"method": "ipw", "target": "all"},
-    "ipw_ato_lalonde": {"method": "overlap"},
-    "ebal_att_lalonde": {"method": "entropy"},
-    "ebal_att_nsw_psid": {"method": "entropy"},
-    "cbps_att_lalonde": {"method": "cbps"},
-}
 IMBENS_XU = ["age", "educ", "black", "hisp", "married", "nodegree", "re74", "re75", "u74", "u75"]
 
 
 def build(name):
     psid = name.endswith("psid")
     return weight(data("nsw_psid" if psid else "lalonde"), "treat", covariates=PSID if psid else LALONDE,
-                  **METHODS[name])  # fmt: skip
+                  **WEIGHTINGS[name])  # fmt: skip
 
 
 def compare(design, results, *, loose):
@@ -52,7 +44,7 @@ def as_reference(name):
     return replace(design, weight_model=replace(model, influence=np.where(design.treated[:, None], 0, model.influence)))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_reference(name):
     compare(as_reference(name), case(name)["results"], loose=not name.startswith("ipw"))
 

@@ -97,7 +97,7 @@ def balance(
         table=pd.DataFrame(rows), threshold_smd=threshold_smd, notes=tuple(notes),
         clusters=pd.DataFrame(within) if by else None,
         spec={"denominator": SCALE[design.target], "target": design.target, "by": by, "missing": missing,
-              "parts": parts, "how": how(design)},
+              "parts": parts, "how": kind_of_design(design)},
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def arms_of(design: Design) -> Arms:
     return arms
 
 
-def how(design: Design) -> str:
+def kind_of_design(design: Design) -> str:
     """What the design did, for the headline of a figure."""
     if len(design.pairs):
         return "matching"

@@ -11,7 +11,7 @@ from ..errors import DesignError
 Discard = Literal["common_support", "crump"]
 
 
-def outside(probability: np.ndarray, treated: np.ndarray, rule: Discard | None) -> np.ndarray:
+def no_overlap(probability: np.ndarray, treated: np.ndarray, rule: Discard | None) -> np.ndarray:
     """(n,) bool: units that a rule of overlap leaves out.
 
     "common_support" leaves out whoever lies outside the range of the other arm's propensity; "crump" whoever lies

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..results import Design
+from .pairs import no_pairs
 from .table import read_treatment, require_columns, to_pandas
 
 
@@ -16,6 +16,8 @@ def everyone(units: Any, treatment: str, *, covariates: Sequence[str] = ()) -> D
     """Every unit with weight 1, no partner, nobody left out: the ATE if treatment was dealt out at random.
 
     Estimand : the difference between the arms as they are; causal only in a randomised trial.
+    Assumes : treatment was dealt out at random.
+    Estimator, Std. errors : none here; those of the estimate that takes the design.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ def everyone(units: Any, treatment: str, *, covariates: Sequence[str] = ()) -> D
     n = len(units)
     return Design(
         estimand="difference between the arms, everyone", units=units, treatment=treatment,
-        covariates=tuple(covariates), weights=np.ones(n), pairs=pd.DataFrame(columns=["treated", "comparison"]),
+        covariates=tuple(covariates), weights=np.ones(n), pairs=no_pairs(),
         strata=np.arange(n), discarded=np.zeros(n, bool), unmatched=np.zeros(n, bool), target="all",
         spec={"method": "everyone"},
     )  # fmt: skip

@@ -45,6 +45,7 @@ def genetic_weights(
     """Weights of covariates under which nearest matching with replacement, all ties kept, balances best.
 
     Estimand : none; the design it serves has the ATT's.
+    Assumes : nothing; the match that uses the weights assumes what every match does.
     Estimator : Diamond & Sekhon 2013, on balance itself and no p-values: the largest |standardised mean difference| or
         Kolmogorov-Smirnov distance of a covariate is made small (a hundredth of their mean decides between equals), by
         differential evolution over log-weights (Storn & Price 1997); equal weights are among the first tried.

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import DesignError
 from ..results import Design
-from .discard import Discard, outside
+from .discard import Discard, no_overlap
 from .matching.metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
 from .matching.nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
 from .pairs import pair_weights
@@ -104,7 +104,7 @@ def match(
     )
     cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(n, int)
     who = pd.factorize(rows[person])[0] if person else None
-    lost = outside(probability, t, discard) if discard is not None else np.zeros(n, bool)
+    lost = no_overlap(probability, t, discard) if discard is not None else np.zeros(n, bool)
 
     focal, partner, tied = [], [], 0
     for arm in (True,) if target == "treated" else (True, False):

@@ -25,13 +25,13 @@ def logit(eta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def probit(eta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-log likelihood of own = 1 with probability Phi(eta)."""
+    """-log likelihood of own = 1 with probability Phi(eta); own may be a share."""
     from scipy.special import log_ndtr
 
-    sign = 2 * own - 1
-    log_p = log_ndtr(sign * eta)
-    mills = np.exp(-0.5 * eta**2 - 0.5 * np.log(2 * np.pi) - log_p)
-    return -log_p, -sign * mills, mills * (mills + sign * eta)
+    yes, no, density = log_ndtr(eta), log_ndtr(-eta), -0.5 * eta**2 - 0.5 * np.log(2 * np.pi)
+    up, down = np.exp(density - yes), np.exp(density - no)
+    return (-own * yes - (1 - own) * no, (1 - own) * down - own * up,
+            own * up * (up + eta) + (1 - own) * down * (down - eta))  # fmt: skip
 
 
 def tilt(eta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,19 +134,7 @@ class Columns:
         return self._newton(loss, own, weight, start, 1e-8)
 
     def _newton(self, loss: Loss, own, weight, start: np.ndarray, close: float) -> Fit:
-        def evaluate(beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-            value, gradient, hessian = 0.0, np.zeros(len(beta)), np.zeros((len(beta), len(beta)))
-            for rows in blocks(len(own)):
-                part = self.rows(rows)
-                v, first, second = loss(beta @ part, own[rows])
-                if weight is not None:
-                    v, first, second = v * weight[rows], first * weight[rows], second * weight[rows]
-                value += float(v.sum())
-                gradient += part @ first
-                hessian += (part * second) @ part.T
-            return value, gradient, hessian
-
-        return newton(evaluate, start, close)
+        return newton(summed(loss, self.rows, own, weight), start, close)
 
     def influence(self, fit: Fit, first: np.ndarray) -> np.ndarray:
         """(n, 1 + k) rows whose sum is estimate minus truth to first order; first : (n,) derivative of the loss."""
@@ -162,12 +150,34 @@ class Columns:
         return out.T
 
 
+def summed(
+    loss: Loss, rows_of: Callable[[slice], np.ndarray], own: np.ndarray, weight: np.ndarray | None
+) -> Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]:  # fmt: skip
+    """The sum of weight * loss(eta, own) as `newton` asks for it; rows_of gives the (k, m) columns of a block."""
+
+    def evaluate(beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        value, gradient, hessian = 0.0, np.zeros(len(beta)), np.zeros((len(beta), len(beta)))
+        for rows in blocks(len(own)):
+            part = rows_of(rows)
+            v, first, second = loss(beta @ part, own[rows])
+            if weight is not None:
+                v, first, second = v * weight[rows], first * weight[rows], second * weight[rows]
+            value += float(v.sum())
+            gradient += part @ first
+            hessian += (part * second) @ part.T
+        return value, gradient, hessian
+
+    return evaluate
+
+
 def newton(
-    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]], start: np.ndarray, close: float
+    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]], start: np.ndarray, close: float,
+    flat: float = 0.0,
 ) -> Fit:  # fmt: skip
     """Newton's method with halving on a convex function given as (value, gradient, Hessian).
 
-    A step shorter than `close` is the last: the error after it is of the order of its square.
+    A step shorter than `close` is the last: the error after it is of the order of its square. A gradient below `flat`
+    ends the search too, with the step it would still take: a function without a minimum, at its limit.
     """
     beta, step = start.copy(), np.full(len(start), np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -181,6 +191,8 @@ def newton(
                 break
             if np.abs(step).max() < close:
                 return Fit(beta=beta + step, information=hessian, step=step, converged=True)
+            if np.abs(gradient).max() < flat:
+                return Fit(beta=beta, information=hessian, step=step, converged=True)
             length, slope = 1.0, float(gradient @ step)
             trial = evaluate(beta + step)
             while not trial[0] <= value + 1e-4 * length * slope + 1e-12 * abs(value) and length > 1e-10:

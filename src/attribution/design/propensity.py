@@ -12,19 +12,7 @@ import pandas as pd
 from ..errors import DesignError
 from ..results import Result
 from .newton import Columns, Fit, logit, probit
-from .table import (
-    encode,
-    key_order,
-    read_treatment,
-    refuse_missing,
-    require_columns,
-    to_pandas,
-)  # fmt: skip
-
-__all__ = [
-    "Propensity", "encode", "fit_logit", "propensity", "read_treatment", "refuse_missing", "require_columns",
-    "to_pandas",
-]  # fmt: skip
+from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Link = Literal["logit", "probit"]
 _COLLINEAR = 1e-9  # share of a column's variance the columns before it leave unexplained

@@ -14,7 +14,7 @@ from ..cohorts.source import Source, quoted
 from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
-from .discard import Discard, outside
+from .discard import Discard, no_overlap
 from .matching.optimal import full_sets
 from .pairs import no_pairs
 from .propensity import Propensity, propensity
@@ -86,7 +86,7 @@ def stratify(
         score = _scores(units, treatment, covariates, score, t, order)
         p = score.probability
         d = score.logit if distance == "logit" else p
-        out = outside(p, t, discard)
+        out = no_overlap(p, t, discard)
     kept = np.flatnonzero(~out)
     if not (t[kept].any() and not t[kept].all()):
         raise DesignError("units of both arms with overlap", "none left", "discard by a milder rule",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Design, WeightModel
-from .discard import Discard, outside
+from .discard import Discard, no_overlap
 from .newton import Weighted
 from .propensity import Propensity, columns_of, propensity
 from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
@@ -70,7 +70,7 @@ def weight(
     p = _given(score, treated)
     if p is None and discard is not None:
         p = propensity(units, treatment, covariates, key=key).probability
-    kept = np.ones(len(units), bool) if p is None else ~outside(p, treated, discard)
+    kept = np.ones(len(units), bool) if p is None else ~no_overlap(p, treated, discard)
     order = key_order(units, key)
     at = order[kept[order]]  # the kept, in the order of the key
     rows, t = (units if in_place(at, len(units)) else units.iloc[at]), treated[at]

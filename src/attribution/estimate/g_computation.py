@@ -60,7 +60,7 @@ def g_computation(
     if parts and scale != "difference":
         raise EstimationError('parts=True with scale="difference"', f"scale = {scale!r}", "ask for one of the two")
     adjust = design.covariates if adjust is None else tuple(adjust)
-    sample = read_sample(design, name, y, adjust, vcov, cluster)
+    sample = read_adjustment(design, name, y, adjust, vcov, cluster)
     over = target(design, sample)
     means, rows, told = potential_means(sample, y, over[:, None], model, interact)
     turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]) if parts else np.array([[1.0], [-1.0]])
@@ -90,7 +90,7 @@ def g_computation(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Adjustment:
     """What the regressions of a design's outcome need: who is in, with what weight, columns and independent groups."""
 
     design: Design
@@ -109,10 +109,10 @@ class Sample:
         return int(self.treated[self.used].sum()), int((~self.treated[self.used]).sum())
 
 
-def read_sample(
+def read_adjustment(
     design: Design, name: str, y: np.ndarray, adjust: Sequence[str], vcov: Vcov | None, cluster: str | None,
     keep: np.ndarray | None = None,
-) -> Sample:  # fmt: skip
+) -> Adjustment:  # fmt: skip
     """The units with weight and a known outcome; `used` (n,) bool, the rest of the arrays over the used or all.
 
     keep : (n,) bool, units to consider at all; None: everyone.
@@ -149,12 +149,12 @@ def read_sample(
     if dropped:
         notes.append(left_out(design, name, dropped))
         estimand = f"{estimand}, where {name} is known ({n1:,} of {int(t.sum()):,} treated)"
-    return Sample(design=design, used=used, treated=t, weights=weights, names=["intercept", *names],
+    return Adjustment(design=design, used=used, treated=t, weights=weights, names=["intercept", *names],
                   groups=groups, x=np.column_stack([np.ones(len(x)), x]), vcov=kind, estimand=estimand,
                   notes=tuple(notes))  # fmt: skip
 
 
-def target(design: Design, sample: Sample) -> np.ndarray:
+def target(design: Design, sample: Adjustment) -> np.ndarray:
     """(m,) averaging weights of the used units: the treated, all, or all by their overlap weight."""
     used, t = sample.used, sample.treated
     if design.target == "treated":
@@ -163,7 +163,7 @@ def target(design: Design, sample: Sample) -> np.ndarray:
 
 
 def potential_means(
-    sample: Sample, y: np.ndarray, over: np.ndarray, model: Family, interact: bool = True
+    sample: Adjustment, y: np.ndarray, over: np.ndarray, model: Family, interact: bool = True
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Means (2, J) with and without treatment under J target weightings `over` (m, J); rows (groups, 2, J); notes."""
     used, w = sample.used, sample.weights[sample.used]
@@ -215,7 +215,7 @@ def potential_means(
 
 
 def _cluster_robust(
-    sample: Sample, y: np.ndarray, over: np.ndarray, interact: bool, turn: np.ndarray
+    sample: Adjustment, y: np.ndarray, over: np.ndarray, interact: bool, turn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Score rows (groups, 2, 1) of both means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
 

@@ -18,7 +18,7 @@ from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Result
 from .sample import Sample, check_level, sample
-from .suprema import Arms, Noise, sharp_limit
+from .suprema import Noise, Stratum, sharp_limit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -146,7 +146,7 @@ def _strata(design: Design, s: Sample, by: Sequence[str], least: int) -> tuple[l
 def _share(design, s: Sample, strata, shares, t: float, term: str, strict: bool, level, draws, seed) -> dict[str, Any]:
     """One row of the table. Those who lose are those who do not gain at least nothing."""
     turned = term == "lose"
-    arms = [Arms.of(s, rows, t, at_least=turned or not strict) for rows in strata]
+    arms = [Stratum.of(s, rows, t, at_least=turned or not strict) for rows in strata]
     noise = Noise.of(design, s, arms, draws, seed)
     tail = (1 - level) / 2
     low = sharp_limit(arms, shares, noise, "low", (0.5, 1 - tail))

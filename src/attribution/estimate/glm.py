@@ -12,9 +12,12 @@ from typing import Literal
 
 import numpy as np
 
+from ..design.newton import logit, newton, probit, summed
 from ..errors import EstimationError
 
 Family = Literal["linear", "logit", "probit"]
+LOSSES = {"logit": logit, "probit": probit}
+CLOSE, FLAT = 1e-9, 1e-10  # the last step in SDs of the columns; score of a unit at the likelihood's limit
 EXACT = 1e-6  # distance of a fitted probability from its outcome below which it counts as told
 ALONE = 1e-11  # share of a column's weighted sum of squares the columns before it leave unexplained
 
@@ -98,7 +101,11 @@ def regress(
     else:
         _refuse_collinear(_gram(x, weights), scale, names, where)
         beta, inverse, ran_away = _maximise(x, y, weights, family, start, scale)
-        u, curvature, residual = _equations(family, x @ beta, y, weights)
+        eta = x @ beta
+        _, first, curvature = LOSSES[family](eta, y)
+        u, residual = -first, y - inverse_link(family, eta)
+        if weights is not None:
+            u, curvature = weights * u, weights * curvature
         separated = int((np.abs(residual) < EXACT).sum()) if ran_away else 0
         if separated == len(y) and not whole:
             raise EstimationError(f"a {family} of an outcome that the columns do not tell exactly",
@@ -108,60 +115,23 @@ def regress(
                       separated=separated)  # fmt: skip
 
 
-def _equations(family: Family, eta, y, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score u, minus its derivative by eta (observed information), and y - mean, of each unit."""
-    mean = inverse_link(family, eta)
-    residual = y - mean
-    if family == "logit":
-        u, curvature = residual, mean * (1 - mean)
-    else:
-        slope = link_slope(family, eta)
-        rate = slope / np.maximum(mean * (1 - mean), 1e-300)
-        u = residual * rate
-        curvature = rate * slope + residual * (rate * eta + rate**2 * (1 - 2 * mean))
-    return (u, curvature, residual) if weights is None else (weights * u, weights * curvature, residual)
-
-
 def _maximise(x, y, weights, family, start, scale) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Coefficients by Newton's method, their bread, and whether some run away while the likelihood is at its limit.
+    """Coefficients, their bread (of the observed information), and whether some run away at the likelihood's limit.
 
-    From zero, where the information is largest, or `start`; a step that lowers the likelihood is halved.
+    From zero, where the information is largest, or `start`; columns as long as their number, so that steps compare.
     """
-    beta = np.zeros(x.shape[1]) if start is None else start
+    begin = np.zeros(x.shape[1]) if start is None else start * scale
+
+    def rows_of(rows: slice) -> np.ndarray:
+        return x[rows].T / scale[:, None]
+
     total = len(y) if weights is None else weights.sum()
-    eta, best, step = x @ beta, -np.inf, np.full(len(beta), np.inf)
-    likelihood = _likelihood(family, eta, y, weights)
     with np.errstate(all="ignore"):
-        for _ in range(60):
-            u, curvature, _ = _equations(family, eta, y, weights)
-            inverse = _inverse(_gram(x, curvature))
-            score = x.T @ u
-            step = inverse @ score
-            small = np.abs(step * scale).max() < 1e-9
-            flat = np.abs(score / scale).max() < 1e-10 * total
-            if small or flat or not np.isfinite(step).all():
-                break
-            best = likelihood
-            for _ in range(30):
-                eta = x @ (beta + step)
-                likelihood = _likelihood(family, eta, y, weights)
-                if likelihood >= best - 1e-9 * abs(best):
-                    break
-                step = step / 2
-            beta = beta + step
-    if not (np.isfinite(step).all() and (small or flat)):
+        fit = newton(summed(LOSSES[family], rows_of, y, weights), begin, CLOSE, FLAT * total)
+    if not fit.converged:
         raise EstimationError(f"a {family} that converges", "a likelihood without a maximum", 'use model="linear"')
-    return beta + (step if small else 0.0), inverse, not small and np.abs(step * scale).max() > 1e-3
-
-
-def _likelihood(family: Family, eta, y, weights) -> float:
-    if family == "logit":
-        each = y * eta - np.logaddexp(0.0, eta)
-    else:
-        from scipy.special import log_ndtr
-
-        each = y * log_ndtr(eta) + (1 - y) * log_ndtr(-eta)
-    return float(each.sum() if weights is None else each @ weights)
+    longest = np.abs(fit.step).max()
+    return fit.beta / scale, _inverse(fit.information) / np.outer(scale, scale), bool(longest > 1e-3)
 
 
 def _gram(x: np.ndarray, weights: np.ndarray | None, block: int = 32_768) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_p_value, normal_quantile, wald
 from ..results import Design, Effects, Result
-from .g_computation import Vcov, potential_means, read_sample, target
+from .g_computation import Vcov, potential_means, read_adjustment, target
 from .glm import Family
 from .sample import read_outcome
 
@@ -98,7 +98,7 @@ def subgroup_effects(
         raise EstimationError("a subgroup with two treated and two comparison units", "none",
                               "split by something coarser", column=by, count=len(found))  # fmt: skip
     others = [name_x for name_x in adjust if name_x != by]
-    sample = read_sample(design, name, y, others, vcov, cluster, keep=np.isin(code, kept))
+    sample = read_adjustment(design, name, y, others, vcov, cluster, keep=np.isin(code, kept))
     mine = code[sample.used]
     level_of = np.stack([mine == j for j in kept], axis=1)
     names = [f"{by}_{found[j]}" for j in kept]
@@ -134,7 +134,14 @@ def subgroup_effects(
 
 
 def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: float = 0.05) -> Any:
-    """Smallest true effect found significant at `alpha` with probability `power`: 2.80 standard errors (Bloom 1995)."""
+    """Smallest true effect found significant at `alpha` with probability `power`: 2.80 standard errors (Bloom 1995).
+
+    Estimator : (z of 1 - alpha / 2 + z of power) x std_error, two-sided, normal.
+
+    Parameters
+    ----------
+    std_error : number or array, of the estimate, in its unit. power, alpha : in (0, 1).
+    """
     return (normal_quantile(1 - alpha / 2) + normal_quantile(power)) * np.asarray(std_error, float)
 
 

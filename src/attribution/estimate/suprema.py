@@ -17,7 +17,7 @@ MANY = 4_000  # units in an arm, above which the sum over a bin is drawn as a no
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arms:
+class Stratum:
     """Outcomes of one stratum on a common scale: the treated's, less the threshold, and the comparison's.
 
     rows : (m,) positions in the sample. treated : (m,). code : (m,) rank of the value, ties equal. weight : (m,) sums
@@ -32,7 +32,7 @@ class Arms:
     grid: np.ndarray
 
     @classmethod
-    def of(cls, s: Sample, rows: np.ndarray, threshold: float, *, at_least: bool) -> Arms:
+    def of(cls, s: Sample, rows: np.ndarray, threshold: float, *, at_least: bool) -> Stratum:
         t, w = s.treated[rows], s.weight[rows]
         value = s.y[rows] - threshold * t
         order = np.argsort(value, kind="stable")
@@ -92,7 +92,7 @@ class Noise:
     n: int
 
     @classmethod
-    def of(cls, design: Design, s: Sample, strata: list[Arms], draws: int, seed: int) -> Noise:
+    def of(cls, design: Design, s: Sample, strata: list[Stratum], draws: int, seed: int) -> Noise:
         """Multipliers of +1 or -1, one an independent group; the second half of the draws mirrors the first.
 
         Signs, since a sample's distribution function moves in steps of its own size: the supremum of a path with normal
@@ -114,7 +114,7 @@ class Noise:
         return _combine(one, other, side, at_least)
 
 
-def _independent(strata: list[Arms], draws: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _independent(strata: list[Stratum], draws: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Units on their own; of many, the sum of a bin is as good as normal and drawn at once."""
     rng, out = np.random.default_rng(seed), []
     for arms in strata:
@@ -135,7 +135,7 @@ def _independent(strata: list[Arms], draws: int, seed: int) -> list[tuple[np.nda
     return out
 
 
-def _grouped(design: Design, s: Sample, strata: list[Arms], draws: int, seed: int) -> list:
+def _grouped(design: Design, s: Sample, strata: list[Stratum], draws: int, seed: int) -> list:
     """The same with one multiplier for each pair or stratum of the design, and with weights that were estimated."""
     rng, groups = np.random.default_rng(seed), int(s.group.max()) + 1
     # numbered by their outcomes and not by their rows, so that the order of rows does not matter
@@ -164,7 +164,7 @@ def _grouped(design: Design, s: Sample, strata: list[Arms], draws: int, seed: in
     return out
 
 
-def _arm(design: Design | None, s: Sample | None, arms: Arms, arm: bool) -> tuple:
+def _arm(design: Design | None, s: Sample | None, arms: Stratum, arm: bool) -> tuple:
     """(bins, weights, F at the end of each bin, small-sample scale, what each weight parameter adds to each bin)."""
     bins, mine = arms.bins(), arms.treated == arm
     w, width = arms.weight * mine, 2 * len(arms.grid)
@@ -193,7 +193,7 @@ class Limit:
 
 
 def sharp_limit(
-    strata: list[Arms], shares: np.ndarray, noise: Noise, side: Side, chances: tuple[float, ...]
+    strata: list[Stratum], shares: np.ndarray, noise: Noise, side: Side, chances: tuple[float, ...]
 ) -> Limit:
     """sum_k share_k sup_y (gap_k(y))+, and the same less the p-quantile of sum_k share_k sup_y (noise_k(y)) and half a
     step of the distribution functions (continuity correction: the supremum moves in steps, its quantile falls between

@@ -46,6 +46,7 @@ def tie_range(
     """Range of the matching estimate when equally near units are taken in another order: the design's ATT or ATE.
 
     Estimand : the design's.
+    Assumes : as `att`; that the choice among equals is no part of the design.
     Estimator : matches anew in `orders` random orders of the units, same propensity, and takes the mean difference
         between units and partners. Without replacement the order also decides who chooses first among treated units
         with one propensity, and, for a distance of several covariates, among all.

@@ -95,6 +95,8 @@ def placebo_treatment(
 ) -> Check:  # fmt: skip
     """`refute(kinds=["placebo"])` of a matched design: with treatment dealt out at random, is nothing found?
 
+    Estimator, Edge cases, Checked : see `refute`.
+
     Parameters
     ----------
     units, treatment, covariates, options : as `match`. outcome, data : as `att`. n : permutations. seed : of the draws.
@@ -108,6 +110,8 @@ def random_common_cause(
     data: pd.DataFrame | None = None, largest_shift: float = 2.0, **options: Any,
 ) -> Check:  # fmt: skip
     """`refute(kinds=["random_common_cause"])` of a matched design: does a meaningless covariate leave it alone?
+
+    Estimator, Edge cases, Checked : see `refute`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ...design.balance import arms_of, how
+from ...design.balance import arms_of, kind_of_design
 from ...errors import DesignError
 from ...results import Design
 from . import theme as t
@@ -40,7 +40,7 @@ def ecdf(
                   for at, w in zip(arms.at, arms.weights, strict=True)] for s in ("before", "after")}  # fmt: skip
     gaps = {s: np.abs(own - other) for s, (own, other) in curves.items()}
     low, high, beyond = _window(values, curves)
-    done = how(design)
+    done = kind_of_design(design)
     if title is None:
         was, now = (number(100 * float(gaps[s].max()), 0) for s in ("before", "after"))
         title = f"{name}: up to {was} points apart before, {now} after {done}"

@@ -51,6 +51,8 @@ def attributable_outcomes(
     """Outcomes that treatment caused: 100 x ATT for every hundred learners, and ATT x n covered, for nobody else.
 
     Estimand : sum over the covered treated of Y(treated) - Y(untreated), Y a 0/1 outcome.
+    Assumes : what the estimate assumes; the covered are those behind it.
+    Estimator : 100 x ATT; ATT x n_covered.
     Std. errors : of the ATT, times n_covered, a count taken as known. attributable / claimed: Fieller (1954), with the
         covariance of the two from their scores.
     Edge cases : euros or other amounts are refused (`attributable_euros`), as are more people than stand behind the
