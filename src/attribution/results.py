@@ -271,7 +271,7 @@ class Design(Result):
     @property
     def treated(self) -> np.ndarray:
         """(n,) bool."""
-        return self.units[self.treatment].to_numpy().astype(bool)
+        return pd.to_numeric(self.units[self.treatment]).to_numpy(dtype=float) == 1  # as read_treatment: "0" is 0
 
     @property
     def matched(self) -> np.ndarray:

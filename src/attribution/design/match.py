@@ -16,6 +16,7 @@ from .discard import Discard, outside
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
 from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
 from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import is_number, sort_keys
 
 Distance = Literal["logit", "propensity"] | VectorDistance
 Calipers = float | Mapping[str, float] | None
@@ -81,7 +82,7 @@ def match(
     treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
-    order = np.arange(n) if key is None else np.argsort(units[key].to_numpy(), kind="stable")
+    order = np.arange(n) if key is None else sort_keys(units[key])
     asked = [name for name in calipers if name not in _SCORES]
     needed = [treatment, *covariates, *exact, *anti_exact, *asked, *([person] if person else [])]
     rows = units[list(dict.fromkeys(needed))]
@@ -282,7 +283,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             "covariates other than the treatment", "the treatment itself", "leave it out", column=treatment
         )
     for name in asked:
-        if not pd.api.types.is_numeric_dtype(units[name].dtype):
+        if not is_number(units[name]):
             raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)

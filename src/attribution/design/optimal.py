@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
+from .table import sort_keys
 
 Allowed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _DENSE = 20_000_000  # pairs of one cell held as a full matrix (160 MB)
@@ -84,7 +85,7 @@ def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
     if len(twice):
         raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,
                           count=len(twice), keys=twice.unique().tolist())  # fmt: skip
-    return np.argsort(units[key].to_numpy(), kind="stable")
+    return sort_keys(units[key])
 
 
 def no_pairs() -> pd.DataFrame:

@@ -68,10 +68,6 @@ def stratify(
     exact = list(dict.fromkeys(exact))
     named = [*covariates, *exact, *([key] if key else [])]
     require_columns(units, [treatment, *named])
-    twice = [name for name in dict.fromkeys([treatment, *named]) if list(units.columns).count(name) > 1]
-    if twice:
-        raise DesignError("one column of each name", "columns that share their name", "rename or drop the others",
-                          count=len(twice), keys=twice)  # fmt: skip
     t = read_treatment(units, treatment)
     _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing)
     celled = method in ("exact", "coarsened")
@@ -146,7 +142,8 @@ def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.
     size = n_t if target == "treated" else n_t + n_c
     out = np.zeros(len(strata))
     for arm, own in ((treated, n_t), (~treated, n_c)):
-        share = (size / own) * (own.sum() / size.sum())  # the arm's weights sum to its number of units
+        with np.errstate(invalid="ignore", divide="ignore"):  # a number nobody bears has no units at all
+            share = (size / own) * (own.sum() / size.sum())  # the arm's weights sum to its number of units
         out[inside & arm] = share[strata[inside & arm]]
     return out
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..design.match import ends, pair_weights
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.propensity import encode, refuse_missing, require_columns, to_pandas
+from ..design.table import is_number
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .m_estimation import m_estimation
@@ -116,21 +117,22 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
     """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
     units = design.units
     if isinstance(outcome, str):
-        frame = units if data is None else data
-        if outcome not in frame.columns:
-            raise EstimationError(f"a column {outcome!r}", "no such column", "name a column of the units or of data=",
+        frame = units if data is None else to_pandas(data)
+        if list(frame.columns).count(outcome) != 1:
+            found = "several" if outcome in frame.columns else "no such column"
+            raise EstimationError(f"a column {outcome!r}", found, "name one column of the units or of data=",
                                   column=outcome)  # fmt: skip
         if data is None:
             series = units[outcome]
-        elif data.index.equals(units.index):
-            series = data[outcome]
+        elif frame.index.equals(units.index):
+            series = frame[outcome]
         else:
-            absent = units.index.difference(data.index)
-            if len(absent) or not data.index.is_unique:
+            absent = units.index.difference(frame.index)
+            if len(absent) or not frame.index.is_unique:
                 raise EstimationError("data= with one row for every unit of the design, on the same index",
                                       "an index that does not fit", "give the frame the index of the units",
                                       count=len(absent) or None, keys=absent.tolist())  # fmt: skip
-            series = data[outcome].loc[units.index]
+            series = frame[outcome].loc[units.index]
         name = outcome
     else:
         series, name = pd.Series(np.asarray(outcome)), str(getattr(outcome, "name", None) or "outcome")
@@ -138,7 +140,7 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
             raise EstimationError(
                 f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit"
             )
-    if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
+    if not is_number(series):
         raise EstimationError("a numeric or 0/1 outcome", f"type {series.dtype}", "code it as a number", column=name)
     y = series.to_numpy(dtype=float, na_value=np.nan)
     if np.isinf(y).any():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.propensity import columns_of
-from ..design.table import categories, encode, refuse_missing, require_columns, to_pandas
+from ..design.table import categories, encode, is_number, refuse_missing, require_columns, to_pandas
 from ..design.weight_levels import multinomial
 from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
@@ -54,7 +54,13 @@ def multi_valued(
     if reference not in levels or (target != "all" and target not in levels) or len(levels) < 2:
         raise DesignError(f"reference and target among the levels of {treatment}", f"{reference!r} and {target!r}",
                           'name levels that occur, or target "all"', column=treatment, keys=levels)  # fmt: skip
-    y = pd.to_numeric(units[outcome], errors="raise").to_numpy(dtype=float, na_value=np.nan)
+    if not is_number(units[outcome]):
+        raise EstimationError("a numeric or 0/1 outcome", f"type {units[outcome].dtype}", "code it as a number",
+                              column=outcome)  # fmt: skip
+    y = units[outcome].to_numpy(dtype=float, na_value=np.nan)
+    if np.isinf(y).any():
+        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=outcome,
+                              count=int(np.isinf(y).sum()))  # fmt: skip
     used = np.isfinite(y)
     count = np.bincount(level[used], minlength=len(levels))
     if (count < 2).any():

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
+from ..design.table import is_number, sort_keys
 from ..errors import EstimationError
 from .glm import Family, Regression, link_slope, regress
 
@@ -82,7 +83,7 @@ def read_units(
     if not covariates or not decide or {treatment, outcome} & set(named):
         raise EstimationError("covariates other than the treatment and the outcome", f"{list(covariates)}",
                               "name what decides who is treated")  # fmt: skip
-    if not (pd.api.types.is_numeric_dtype(units[outcome].dtype) or pd.api.types.is_bool_dtype(units[outcome].dtype)):
+    if not is_number(units[outcome]):
         raise EstimationError("a numeric or 0/1 outcome", f"type {units[outcome].dtype}", "code it as a number",
                               column=outcome)  # fmt: skip
     y = units[outcome].to_numpy(dtype=float, na_value=np.nan)
@@ -104,7 +105,7 @@ def read_units(
         names = units[key].to_numpy()
         if units[key].iloc[place].duplicated().any():
             raise EstimationError("one row a key", "the same key again", "give a column that is unique", column=key)
-        place = place[np.argsort(names[place], kind="stable")]
+        place = place[sort_keys(units[key].iloc[place])]
     in_order = np.array_equal(place, np.arange(len(y)))
     rows = units if in_order else units.iloc[place]
     t, y = t[place], y[place]
