@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import DesignError
 from ..results import Design
 from .discard import Discard, outside
-from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
+from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
 from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
 from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
 from .table import is_number, sort_keys
@@ -91,7 +91,7 @@ def match(
     probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
     numbers = {"propensity": probability, "logit": logit}
     if distance == "logit" or distance == "propensity":
-        d = numbers[distance]
+        d = on_grid(numbers[distance])
         where = line(d)
     else:
         d, where = None, space(rows, covariates, t, distance, covariate_weights)

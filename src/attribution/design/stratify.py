@@ -15,6 +15,7 @@ from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
 from .discard import Discard, outside
+from .metric import on_grid
 from .optimal import full_sets, key_order, no_pairs
 from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
 
@@ -79,7 +80,7 @@ def stratify(
     if score is not None or discard is not None or not celled:
         score = _scores(units, treatment, covariates, score, t, order)
         p = score.probability
-        d = score.logit if distance == "logit" else p
+        d = on_grid(score.logit if distance == "logit" else p)
         out = outside(p, t, discard)
     kept = np.flatnonzero(~out)
     if not (t[kept].any() and not t[kept].all()):
@@ -105,9 +106,10 @@ def stratify(
         assert p is not None and d is not None
         cell = units.groupby(exact, sort=True, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
         if method == "subclass":
-            base = p[kept] if target == "all" else p[kept][t[kept]]
+            even = on_grid(p)
+            base = even[kept] if target == "all" else even[kept][t[kept]]
             cut = np.unique(np.quantile(base, np.arange(1, subclasses) / subclasses))
-            strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, p, side="right"))[kept]
+            strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, even, side="right"))[kept]
             spec |= {"subclasses": subclasses, "cuts": {"propensity": tuple(cut.tolist())}}
         else:
             width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d[order], ddof=1))
