@@ -287,6 +287,12 @@ class Design(Result):
         return pd.Series({"treated": kish(self.weights[self.treated]), "comparison": kish(self.weights[~self.treated])})
 
     @property
+    def whom(self) -> tuple[str, ...]:
+        """One line for results that name no estimand of their own; nothing where nobody was left out."""
+        whole = self.estimand in ("ATT", "ATE") or self.estimand.startswith("difference between")
+        return () if whole else (f"The design speaks for: {self.estimand}.",)
+
+    @property
     def covered_share(self) -> float:
         """Share of the treated units that the estimate speaks for."""
         return float(self.matched[self.treated].mean())

@@ -119,7 +119,7 @@ def test_broken_covariates_are_refused_by_name(men, name, what):
     (lambda u: u.assign(key=["k0001", *u["key"][1:]]), "one row a key"),
     (lambda u: u.assign(key=[None, *u["key"][1:]]), "key: .*missing"),
     (lambda u: u.assign(key=[7, *u["key"][1:]]), "keys of one kind.*int and str"),
-], ids=["1 and 2", "missing arm", "one treated", "empty", "arm twice", "key twice", "no key", "mixed keys"])  # fmt: skip
+], ids=["1 and 2", "missing arm", "one treated", "empty", "arm twice", "key twice", "no key", "mixed"])  # fmt: skip
 def test_broken_arms_and_keys_are_refused(men, name, spoil, said):
     with pytest.raises(at.AttributionError, match=said):
         SURFACE[name](spoil(men))

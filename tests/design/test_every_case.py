@@ -25,8 +25,8 @@ def held() -> dict[str, list[str]]:
             if path.name in lists:
                 found[name] += users if f'"{name}"' in text else []
                 continue
-            quoted = re.findall(r'f?"([a-z0-9_{}.]+)"', text)
-            patterns = [re.sub(r"\\\{[^}]*\\\}", "[a-z0-9_]+", re.escape(one)) for one in quoted if "_" in one and one[0] != "{"]
+            quoted = [one for one in re.findall(r'f?"([a-z0-9_{}.]+)"', text) if "_" in one and one[0] != "{"]
+            patterns = [re.sub(r"\\\{[^}]*\\\}", "[a-z0-9_]+", re.escape(one)) for one in quoted]
             if any(re.fullmatch(one, name) for one in patterns) and path.name.startswith("test_"):
                 found[name].append(path.name)
     return found

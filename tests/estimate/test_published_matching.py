@@ -1,8 +1,7 @@
-"""Imbens & Xu 2024, table LDW: regressions, and nearest-neighbour matching of the NSW trainees with CPS-1 and PSID-1 men."""
+"""Imbens & Xu 2024, table LDW: regressions, and nearest neighbours of the NSW trainees in CPS-1 and PSID-1."""
 
 import pandas as pd
 import pytest
-
 from matching_reference import case, data
 
 from attribution.design.everyone import everyone

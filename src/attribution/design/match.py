@@ -319,10 +319,11 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
     total = int(t.sum())
     alone, out = int((t & ~matched).sum()), int((t & discarded & ~lost).sum())
     if alone:
-        where = f"{out:,} of them in an exact cell without comparison units"
         off = int((t & lost).sum())
-        where += f", {off:,} outside the overlap of the propensity" if off else ""
-        notes.append(f"{alone:,} of {total:,} treated units have no partner ({where}): "
+        why = [f"{out:,} in an exact cell without comparison units"] if exact else []
+        why += [f"{off:,} outside the overlap of the propensity"] if off else []
+        where = f" ({', '.join(why)})" if why else ""
+        notes.append(f"{alone:,} of {total:,} treated units have no partner{where}: "
                      "the effect speaks for the others only.")  # fmt: skip
     off = int((~t & discarded & ~lost).sum())
     if off:
@@ -338,7 +339,8 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
     if tied and ties == "key":
         who = f"the smallest {key}" if key else "the first row"
         choices = "1 choice" if tied == 1 else f"{tied:,} choices"
-        notes.append(f"In {choices} several partners were equally near; {who} was taken.")
+        notes.append(f"In {choices} several partners were equally near; {who} was taken: `tie_range` says what that "
+                     "is worth.")  # fmt: skip
     elif tied:
         notes.append(f"{tied:,} units have equally near partners beyond the {ratio} asked for; all are kept.")
     return tuple(notes)
