@@ -162,3 +162,21 @@ def test_data_beside_the_design_may_be_any_table(men, plain):
     for coat in (lambda u: u, pl.from_pandas, pa.Table.from_pandas, duckdb.from_df):
         got = at.att(design, "re78", data=coat(men[["key", "re78"]]))
         np.testing.assert_allclose(np.r_[got.estimate, got.std_error], plain["nearest"])
+
+
+@pytest.mark.parametrize("name", ["nearest", "mahalanobis", "exact", "subclass", "full", "ipw", "entropy", "cbps"])
+def test_an_outcome_nobody_differs_in_is_never_significant(men, name):
+    """Nobody placed in either arm: rounding over rounding is no t-statistic."""
+    effects = at.att(SURFACE[name](men), np.ones(len(men)))
+    assert effects.estimate[0] == 0 and np.isnan(effects.std_error[0]) and np.isnan(effects.tidy()["p_value"][0])
+
+
+def test_the_trial_reads_its_arms_as_every_design_does(men):
+    plain = at.difference_in_means(men, "treat", "re78")
+    for coat in (lambda u: u.astype({"treat": str}), pl.from_pandas, lambda u: u.convert_dtypes()):
+        got = at.difference_in_means(coat(men), "treat", "re78")
+        np.testing.assert_allclose(np.r_[got.estimate, got.std_error], np.r_[plain.estimate, plain.std_error])
+    with pytest.raises(at.AttributionError, match="0 or 1 for every unit"):
+        at.difference_in_means(men.assign(treat=men["treat"] + 1), "treat", "re78")
+    with pytest.raises(at.AttributionError, match="infinite values"):
+        at.difference_in_means(with_one(men, "re78", np.inf), "treat", "re78")

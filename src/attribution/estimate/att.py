@@ -38,7 +38,8 @@ def att(
         estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 50 cells or subclasses
         (too wide by up to a half, where clusters so few would be too narrow); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
-        several partners only the incomplete pairs leave. Fewer than two groups: refused.
+        several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
+        for everybody has no standard error.
     Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
         1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
 
@@ -81,6 +82,8 @@ def att(
         scores, beta = m_estimation(regressors, y[used], weights[used], used, design.weight_model, design.strata)
     else:
         scores, beta = _fit(regressors, y[used], weights[used], design.strata[used], vcov)
+    if np.ptp(y[used]) == 0:  # what is left is rounding, and rounding over rounding would look significant
+        beta[:2], scores = (y[used][0], 0.0), np.zeros_like(scores)
     # with covariates centred at the treated, intercept = counterfactual mean and slope of treatment = ATT
     combine = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]) if parts else np.array([[0.0], [1.0]])
     known = y[used]
