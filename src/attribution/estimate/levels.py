@@ -80,9 +80,10 @@ def multi_valued(
     ess = (means.T @ w) ** 2 / (means.T @ w**2)
     notes = ["Effective units: " + ", ".join(f"{levels[j]} {ess[j]:,.0f} of {count[j]:,}" for j in range(len(levels)))
              + "."]  # fmt: skip
+    whom = "ATE" if target == "all" else f"effect on the units of {treatment} {target}"
     if not used.all():
         notes.append(f"{int((~used).sum()):,} units without {outcome} were left out of the means.")
-    whom = "ATE" if target == "all" else f"effect on the units of {treatment} {target}"
+        whom += f" where {outcome} is known"
     return Effects(
         estimand=f"{whom}, each level against {reference}",
         unit=unit or ("share" if np.isin(y[used], (0.0, 1.0)).all() else f"units of {outcome}"),
