@@ -86,6 +86,18 @@ def test_imbens_xu(outcome):
     assert ours.std_error[0] * 1000 == pytest.approx(theirs["se_AI"], rel=1e-4)
 
 
+def test_placebo_outcome():
+    """Earnings before the programme, the covariates without them: Matching's row of the placebo case."""
+    theirs = case("placebo_outcome_lalonde")["results"]["match_invvar_M1"]
+    frame = men("lalonde")
+    names = [name for name in COVARIATES["lalonde"] if name != "re75"]
+    design = match(frame, "treat", covariates=names, distance="scaled_euclidean", replace=True, ties="all",
+                   tie_tolerance=1e-5)  # fmt: skip
+    ours = abadie_imbens(design, "re75")
+    assert ours.estimate[0] == pytest.approx(theirs["est"], rel=1e-6)
+    assert ours.std_error[0] == pytest.approx(theirs["se_AI"], rel=1e-4)
+
+
 def test_stata():
     """Exact cells, bias correction, local variances (nnmatch); the estimated propensity (psmatch)."""
     frame, results = data("cattaneo2"), case("stata_matching_cattaneo2")["results"]

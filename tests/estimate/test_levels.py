@@ -81,6 +81,7 @@ def test_order_of_rows_and_missing_outcomes():
     assert one.estimand == "effect on the units of way free, each level against paid"
     holes = multi_valued(frame.assign(y=frame["y"].where(np.arange(400) >= 5)), "way", "y", covariates=["x"],
                          reference="paid")  # fmt: skip
+    assert " where y is known, each level against " in holes.estimand
     assert "5 units without y were left out of the means." in holes.notes
 
 

@@ -73,7 +73,7 @@ def balance(
     groups = _clusters(design.units[by], arms) if by else {}
     rows: list[dict[str, Any]] = []
     within: list[dict[str, Any]] = []
-    notes, empty = [], 0
+    notes, empty = list(design.whom), 0
     for term in terms:
         figures = _measured(term, arms)
         if term.kind == "interaction" and figures[0].value == 0:

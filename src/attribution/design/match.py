@@ -13,11 +13,11 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import DesignError
 from ..results import Design
 from .discard import Discard, no_overlap
-from .matching.metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
+from .matching.metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
 from .matching.nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
 from .pairs import pair_weights
 from .propensity import Propensity, propensity
-from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Distance = Literal["logit", "propensity"] | VectorDistance
 Calipers = float | Mapping[str, float] | None
@@ -92,7 +92,7 @@ def match(
     probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
     numbers = {"propensity": probability, "logit": logit}
     if distance == "logit" or distance == "propensity":
-        d = numbers[distance]
+        d = on_grid(numbers[distance])
         where = line(d)
     else:
         d, where = None, space(rows, covariates, t, distance, covariate_weights)
@@ -259,7 +259,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             "covariates other than the treatment", "the treatment itself", "leave it out", column=treatment
         )
     for name in asked:
-        if not pd.api.types.is_numeric_dtype(units[name].dtype):
+        if not is_number(units[name]):
             raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
@@ -291,10 +291,11 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
     total = int(t.sum())
     alone, out = int((t & ~matched).sum()), int((t & discarded & ~lost).sum())
     if alone:
-        where = f"{out:,} of them in an exact cell without comparison units"
         off = int((t & lost).sum())
-        where += f", {off:,} outside the overlap of the propensity" if off else ""
-        notes.append(f"{alone:,} of {total:,} treated units have no partner ({where}): "
+        why = [f"{out:,} in an exact cell without comparison units"] if exact else []
+        why += [f"{off:,} outside the overlap of the propensity"] if off else []
+        where = f" ({', '.join(why)})" if why else ""
+        notes.append(f"{alone:,} of {total:,} treated units have no partner{where}: "
                      "the effect speaks for the others only.")  # fmt: skip
     off = int((~t & discarded & ~lost).sum())
     if off:
@@ -310,7 +311,8 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
     if tied and ties == "key":
         who = f"the smallest {key}" if key else "the first row"
         choices = "1 choice" if tied == 1 else f"{tied:,} choices"
-        notes.append(f"In {choices} several partners were equally near; {who} was taken.")
+        notes.append(f"In {choices} several partners were equally near; {who} was taken: `tie_range` says what that "
+                     "is worth.")  # fmt: skip
     elif tied:
         notes.append(f"{tied:,} units have equally near partners beyond the {ratio} asked for; all are kept.")
     return tuple(notes)

@@ -15,6 +15,7 @@ from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
 from .discard import Discard, no_overlap
+from .matching.metric import on_grid
 from .matching.optimal import full_sets
 from .pairs import no_pairs
 from .propensity import Propensity, propensity
@@ -70,10 +71,6 @@ def stratify(
     exact = list(dict.fromkeys(exact))
     named = [*covariates, *exact, *([key] if key else [])]
     require_columns(units, [treatment, *named])
-    twice = [name for name in dict.fromkeys([treatment, *named]) if list(units.columns).count(name) > 1]
-    if twice:
-        raise DesignError("one column of each name", "columns that share their name", "rename or drop the others",
-                          count=len(twice), keys=twice)  # fmt: skip
     t = read_treatment(units, treatment)
     _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing)
     celled = method in ("exact", "coarsened")
@@ -85,7 +82,7 @@ def stratify(
     if score is not None or discard is not None or not celled:
         score = _scores(units, treatment, covariates, score, t, order)
         p = score.probability
-        d = score.logit if distance == "logit" else p
+        d = on_grid(score.logit if distance == "logit" else p)
         out = no_overlap(p, t, discard)
     kept = np.flatnonzero(~out)
     if not (t[kept].any() and not t[kept].all()):
@@ -111,9 +108,10 @@ def stratify(
         assert p is not None and d is not None
         cell = units.groupby(exact, sort=True, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
         if method == "subclass":
-            base = p[kept] if target == "all" else p[kept][t[kept]]
+            even = on_grid(p)
+            base = even[kept] if target == "all" else even[kept][t[kept]]
             cut = np.unique(np.quantile(base, np.arange(1, subclasses) / subclasses))
-            strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, p, side="right"))[kept]
+            strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, even, side="right"))[kept]
             spec |= {"subclasses": subclasses, "cuts": {"propensity": tuple(cut.tolist())}}
         else:
             width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d[order], ddof=1))
@@ -148,7 +146,8 @@ def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.
     size = n_t if target == "treated" else n_t + n_c
     out = np.zeros(len(strata))
     for arm, own in ((treated, n_t), (~treated, n_c)):
-        share = (size / own) * (own.sum() / size.sum())  # the arm's weights sum to its number of units
+        with np.errstate(invalid="ignore", divide="ignore"):  # a number nobody bears has no units at all
+            share = (size / own) * (own.sum() / size.sum())  # the arm's weights sum to its number of units
         out[inside & arm] = share[strata[inside & arm]]
     return out
 

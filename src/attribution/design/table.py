@@ -15,6 +15,8 @@ def to_pandas(frame: Any) -> pd.DataFrame:
     """The caller's table (pandas, Polars, Arrow, a DuckDB relation) as a pandas frame; never changed."""
     if isinstance(frame, pd.DataFrame):
         return frame
+    if hasattr(frame, "collect"):  # a Polars plan
+        frame = frame.collect()
     for method in ("to_pandas", "df"):
         if hasattr(frame, method):
             return getattr(frame, method)()
@@ -55,7 +57,17 @@ def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
     try:  # four times as fast as NumPy on text
         return compute.sort_indices(pa.array(units[key])).to_numpy().astype(np.intp)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        return np.argsort(units[key].to_numpy(), kind="stable")
+        return sort_keys(units[key])
+
+
+def sort_keys(key: pd.Series) -> np.ndarray:
+    """Rows by key; keys of several kinds have no order."""
+    try:
+        return np.argsort(key.to_numpy(), kind="stable")
+    except TypeError:
+        kinds = sorted({type(one).__name__ for one in key})
+        raise DesignError("keys of one kind, all text or all numbers", f"{' and '.join(kinds)}",
+                          "turn them all into text", column=str(key.name)) from None  # fmt: skip
 
 
 def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
@@ -65,6 +77,12 @@ def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
             f"columns {', '.join(map(str, names))}", "no such column", "check the spelling or build the column",
             count=len(missing), keys=missing,
         )  # fmt: skip
+    if not units.columns.is_unique:
+        again = set(units.columns[units.columns.duplicated()])
+        twice = [name for name in dict.fromkeys(names) if name in again]
+        if twice:
+            raise DesignError("one column of each name", "columns that share their name", "rename or drop the others",
+                              count=len(twice), keys=twice)  # fmt: skip
 
 
 def refuse_missing(units: pd.DataFrame, names: Sequence[str], labels: Any = None) -> None:
@@ -100,7 +118,7 @@ def encode(
                 columns.append(codes == code)
                 names.append(f"{name}_{level}")
                 origins.append(name)
-        elif pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        elif is_number(series):
             columns.append(series.to_numpy(dtype=float))
             names.append(str(name))
             origins.append(name)
@@ -120,11 +138,21 @@ def encode(
 def is_category(series: pd.Series) -> bool:
     """Text and categories are coded by level; numbers and booleans are not."""
     dtype = series.dtype
-    return (
-        isinstance(dtype, pd.CategoricalDtype)
-        or pd.api.types.is_object_dtype(dtype)
-        or pd.api.types.is_string_dtype(dtype)
-    )
+    if isinstance(dtype, pd.CategoricalDtype):
+        return True
+    return (pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)) and not is_number(series)
+
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+
+
+def is_number(series: pd.Series) -> bool:
+    """Real numbers and booleans, also where pandas keeps them as objects (decimals of a database)."""
+    dtype = series.dtype
+    if pd.api.types.is_object_dtype(dtype):
+        return pd.api.types.infer_dtype(series, skipna=True) in _NUMBERS
+    number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    return number and not pd.api.types.is_complex_dtype(dtype)
 
 
 def categories(series: pd.Series) -> tuple[np.ndarray, list[Any]]:

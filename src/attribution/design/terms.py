@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import DesignError
 from .arms import SAMPLES, Arms, Figures, is_two_valued
-from .table import categories, is_category
+from .table import categories, is_category, is_number
 
 Part = tuple[tuple[str, Any], ...]  # ((column, level or None), ...): what a label is made of
 
@@ -76,7 +76,7 @@ def read_terms(units: pd.DataFrame, names: Sequence[str]) -> list[Term]:
                 labels=tuple(f"{name}_{level}" for level in levels), kind="covariate", codes=codes, origin=str(name),
                 parts=tuple(((str(name), level),) for level in levels), known=None if known.all() else known,
             ))  # fmt: skip
-        elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype):
+        elif is_number(series):
             x = series.to_numpy(dtype=float, na_value=np.nan)
             if np.isinf(x).any():
                 raise DesignError("finite covariates", "infinite values", "correct them at the source",

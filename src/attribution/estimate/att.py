@@ -36,7 +36,8 @@ def att(
         estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 50 cells or subclasses
         (too wide by up to a half, where clusters so few would be too narrow); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
-        several partners only the incomplete pairs leave. Fewer than two groups: refused.
+        several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
+        for everybody has no standard error.
     Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
         1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
 
@@ -44,7 +45,7 @@ def att(
     ----------
     design : from `match`, `stratify`, `weight` or `everyone`.
     outcome : column of the design's units or of `data`, or an array of length n.
-    adjust : columns of the design's units. data : frame with the units' index, where the outcome is kept apart.
+    adjust : columns of the design's units. data : table with the units' index, where the outcome is kept apart.
     vcov : kind of standard error. bias_correction : covariates, for "abadie_imbens".
     parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
         att = observed - counterfactual. unit : default "share" for 0/1 outcomes.
@@ -79,6 +80,8 @@ def att(
         scores, beta = m_estimation(regressors, y[used], weights[used], used, design.weight_model, design.strata)
     else:
         scores, beta = _fit(regressors, y[used], weights[used], design.strata[used], vcov)
+    if np.ptp(y[used]) == 0:  # what is left is rounding, and rounding over rounding would look significant
+        beta[:2], scores = (y[used][0], 0.0), np.zeros_like(scores)
     # with covariates centred at the treated, intercept = counterfactual mean and slope of treatment = ATT
     combine = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]) if parts else np.array([[0.0], [1.0]])
     known = y[used]

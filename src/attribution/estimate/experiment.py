@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from ..design.table import is_number, read_treatment, require_columns, to_pandas
 from ..errors import EstimationError
 from ..results import Effects
 
 
-def difference_in_means(units: pd.DataFrame, treatment: str, outcome: str, *, unit: str | None = None) -> Effects:
+def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str | None = None) -> Effects:
     """Mean of the treated minus mean of the others: the ATE of a completely randomised trial.
 
     Estimator : Neyman (1923). Std. errors : sqrt(s1^2 / n1 + s0^2 / n0), the HC2 error of the regression on treatment.
@@ -20,9 +23,17 @@ def difference_in_means(units: pd.DataFrame, treatment: str, outcome: str, *, un
     ----------
     units : one row a unit. treatment : its 0/1 column. outcome : numeric column. unit : unit of the outcome.
     """
-    t = units[treatment].to_numpy().astype(bool)
-    y = units[outcome].to_numpy(dtype=float)
-    known = np.isfinite(y)
+    units = to_pandas(units)
+    t = read_treatment(units, treatment)
+    require_columns(units, [outcome])
+    if not is_number(units[outcome]):
+        raise EstimationError("a numeric or 0/1 outcome", f"type {units[outcome].dtype}", "code it as a number",
+                              column=outcome)  # fmt: skip
+    y = units[outcome].to_numpy(dtype=float, na_value=np.nan)
+    if np.isinf(y).any():
+        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=outcome,
+                              count=int(np.isinf(y).sum()))  # fmt: skip
+    known = ~np.isnan(y)
     scores = np.zeros(len(y))
     means = []
     for arm, sign in ((t & known, 1.0), (~t & known, -1.0)):

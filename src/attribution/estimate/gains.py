@@ -109,7 +109,7 @@ def share_who_gain(
         rows.append(_share(design, s, strata, shares, t, "gain", t == 0, level, draws, seed))
         if t == 0:
             rows.append(_share(design, s, strata, shares, t, "lose", True, level, draws, seed))
-    notes = list(s.notes)
+    notes = [*design.whom, *s.notes]
     if by:
         names = " and ".join(str(name).replace("_", " ") for name in by)
         notes.append(f"Narrowed within {len(strata)} strata of {names}.")

@@ -14,6 +14,7 @@ from ..design.weighting.levels import multinomial
 from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
 from .m_estimation import m_estimation
+from .sample import numeric
 
 
 def multi_valued(
@@ -54,7 +55,7 @@ def multi_valued(
     if reference not in levels or (target != "all" and target not in levels) or len(levels) < 2:
         raise DesignError(f"reference and target among the levels of {treatment}", f"{reference!r} and {target!r}",
                           'name levels that occur, or target "all"', column=treatment, keys=levels)  # fmt: skip
-    y = pd.to_numeric(units[outcome], errors="raise").to_numpy(dtype=float, na_value=np.nan)
+    y = numeric(units[outcome], outcome)
     used = np.isfinite(y)
     count = np.bincount(level[used], minlength=len(levels))
     if (count < 2).any():
@@ -74,9 +75,10 @@ def multi_valued(
     ess = (means.T @ w) ** 2 / (means.T @ w**2)
     notes = ["Effective units: " + ", ".join(f"{levels[j]} {ess[j]:,.0f} of {count[j]:,}" for j in range(len(levels)))
              + "."]  # fmt: skip
+    whom = "ATE" if target == "all" else f"effect on the units of {treatment} {target}"
     if not used.all():
         notes.append(f"{int((~used).sum()):,} units without {outcome} were left out of the means.")
-    whom = "ATE" if target == "all" else f"effect on the units of {treatment} {target}"
+        whom += f" where {outcome} is known"
     return Effects(
         estimand=f"{whom}, each level against {reference}",
         unit=unit or ("share" if np.isin(y[used], (0.0, 1.0)).all() else f"units of {outcome}"),

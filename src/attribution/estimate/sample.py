@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..design.pairs import ends, pair_weights
 from ..design.stratify import stratum_weights
+from ..design.table import is_number, to_pandas
 from ..errors import EstimationError
 from ..results import Design
 
@@ -70,21 +71,22 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
     """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
     units = design.units
     if isinstance(outcome, str):
-        frame = units if data is None else data
-        if outcome not in frame.columns:
-            raise EstimationError(f"a column {outcome!r}", "no such column", "name a column of the units or of data=",
+        frame = units if data is None else to_pandas(data)
+        if list(frame.columns).count(outcome) != 1:
+            found = "several" if outcome in frame.columns else "no such column"
+            raise EstimationError(f"a column {outcome!r}", found, "name one column of the units or of data=",
                                   column=outcome)  # fmt: skip
         if data is None:
             series = units[outcome]
-        elif data.index.equals(units.index):
-            series = data[outcome]
+        elif frame.index.equals(units.index):
+            series = frame[outcome]
         else:
-            absent = units.index.difference(data.index)
-            if len(absent) or not data.index.is_unique:
+            absent = units.index.difference(frame.index)
+            if len(absent) or not frame.index.is_unique:
                 raise EstimationError("data= with one row for every unit of the design, on the same index",
                                       "an index that does not fit", "give the frame the index of the units",
                                       count=len(absent) or None, keys=absent.tolist())  # fmt: skip
-            series = data[outcome].loc[units.index]
+            series = frame[outcome].loc[units.index]
         name = outcome
     else:
         series, name = pd.Series(np.asarray(outcome)), str(getattr(outcome, "name", None) or "outcome")
@@ -97,7 +99,7 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
 
 def numeric(series: pd.Series, name: str) -> np.ndarray:
     """(n,) floats of an outcome that is a number or 0/1, and finite where it is known; missing stays missing."""
-    if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
+    if not is_number(series):
         raise EstimationError("a numeric or 0/1 outcome", f"type {series.dtype}", "code it as a number", column=name)
     y = series.to_numpy(dtype=float, na_value=np.nan)
     if np.isinf(y).any():

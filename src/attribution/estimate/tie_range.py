@@ -30,14 +30,16 @@ class TieRange(Result):
     orders: int
     tied: int
     estimates: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def tidy(self) -> pd.DataFrame:
         return pd.DataFrame([{"outcome": self.outcome, "estimate": self.estimate, "low": self.low, "high": self.high,
                               "orders": self.orders, "tied": self.tied}])  # fmt: skip
 
     def summary(self) -> str:
-        return (f"{self.outcome}: {self.estimate:,.4g} in this design; {self.low:,.4g} to {self.high:,.4g} over "
+        text = (f"{self.outcome}: {self.estimate:,.4g} in this design; {self.low:,.4g} to {self.high:,.4g} over "
                 f"{self.orders} orders of equally near units ({self.tied:,} choices were ties).")  # fmt: skip
+        return "\n".join([text, *self.notes])
 
 
 def tie_range(
@@ -74,7 +76,7 @@ def tie_range(
         found[draw] = _mean_difference(again, y[order])
     return TieRange(
         outcome=name, estimate=_mean_difference(design, y), low=float(np.nanmin(found)), high=float(np.nanmax(found)),
-        orders=orders, tied=int(design.spec["tied"]), estimates=found,
+        orders=orders, tied=int(design.spec["tied"]), estimates=found, notes=design.whom,
     )  # fmt: skip
 
 

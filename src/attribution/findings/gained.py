@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..errors import DesignError, attempt
 from ..estimate.att import att
+from ..estimate.attributable_outcomes import attributable_outcomes
 from ..estimate.g_computation import g_computation
 from ..estimate.gains import Gains, share_who_gain
-from ..estimate.heads import attributable_outcomes
 from ..estimate.subgroups import subgroup_effects
 from ..results import Effects
 from ..study import Study

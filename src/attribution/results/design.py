@@ -55,7 +55,7 @@ class Design(Result):
     @property
     def treated(self) -> np.ndarray:
         """(n,) bool."""
-        return self.units[self.treatment].to_numpy().astype(bool)
+        return pd.to_numeric(self.units[self.treatment]).to_numpy(dtype=float) == 1  # as read_treatment: "0" is 0
 
     @property
     def matched(self) -> np.ndarray:
@@ -69,6 +69,12 @@ class Design(Result):
             return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
 
         return pd.Series({"treated": kish(self.weights[self.treated]), "comparison": kish(self.weights[~self.treated])})
+
+    @property
+    def whom(self) -> tuple[str, ...]:
+        """One line for results that name no estimand of their own; nothing where nobody was left out."""
+        whole = self.estimand in ("ATT", "ATE") or self.estimand.startswith("difference between")
+        return () if whole else (f"The design speaks for: {self.estimand}.",)
 
     @property
     def covered_share(self) -> float:

@@ -179,7 +179,7 @@ def robustness(
         outcome=s.name, treatment=design.treatment, unit=s.unit, estimate=estimate, std_error=std_error, dof=dof, q=q,
         level=level, partial_r2=t**2 / (t**2 + dof), robustness_value=_value(t, dof, q, None),
         robustness_value_ci=_value(t, dof, q, level), benchmarks=table, n_treated=s.n_treated,
-        n_comparison=s.n_comparison, notes=s.notes,
+        n_comparison=s.n_comparison, notes=(*design.whom, *s.notes),
         spec={"adjust": tuple(adjust), "times": tuple(times), "design": dict(design.spec)},
     )  # fmt: skip
 

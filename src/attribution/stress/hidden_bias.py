@@ -86,7 +86,8 @@ def rosenbaum_bounds(
     sign = 1.0 if alternative == "greater" else -1.0
     difference = sign * (y[left] - y[right])[known]
     missing = int((~known).sum())
-    notes = (*design.notes, *([f"{missing:,} pairs were left out: {name} is missing."] if missing else []))
+    gone = [f"{missing:,} pairs were left out: {name} is missing."] if missing else []
+    notes = (*design.whom, *design.notes, *gone)
     moved = difference[difference != 0]
     if not len(moved):
         raise EstimationError("pairs whose outcomes differ", f"none of {len(difference):,}",

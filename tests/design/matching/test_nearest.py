@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attribution.design.match import match
 from attribution.design.matching.metric import Space, line, space
 from attribution.design.matching.nearest import Side, greedy, k_nearest
 from attribution.design.matching.neighbours import Pool
@@ -141,3 +142,27 @@ def test_search_over_many_combinations():
     everybody = np.sort(where.squared(left[:, None], pool), axis=1)[:, :5]
     assert far == pytest.approx(everybody, rel=1e-9)
     assert where.squared(left[:, None], near) == pytest.approx(far)
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e9])
+def test_a_tie_up_to_rounding_goes_to_the_smaller_key_in_any_unit(replace, unit):
+    """Two years older or two years younger is equally near; the last digit, which the unit decides, may not choose."""
+    rng = np.random.default_rng(5)
+    age = np.array([21, 40, 19, 23, 41, 39, *rng.integers(18, 60, 34)])
+    frame = pd.DataFrame({"age": age, "money": np.round(rng.gamma(2, 3, 40), 2) * unit,
+                          "treat": [1, 1, 0, 0, 0, 0, *[0] * 17, *[1] * 17], "key": np.arange(40)})  # fmt: skip
+    frame.loc[:5, "money"] = 0.0
+    for flip in (False, True):  # the other of the two has the smaller key
+        units = frame.assign(key=np.where(flip, 40 - frame["key"], frame["key"]))
+        keys = units["key"].to_numpy()
+        design = match(units, "treat", covariates=["age", "money"], distance="mahalanobis", replace=replace, key="key")
+        if replace:
+            chosen = design.pairs.set_index("treated")["comparison"]
+            assert keys[chosen[0]] == min(keys[2], keys[3])
+            assert keys[chosen[1]] == min(keys[4], keys[5])
+        else:
+            plain = match(units.assign(money=units["money"] / unit), "treat", covariates=["age", "money"],
+                          distance="mahalanobis", key="key")  # fmt: skip
+            columns = ["treated", "comparison"]
+            pd.testing.assert_frame_equal(design.pairs[columns], plain.pairs[columns])

@@ -48,6 +48,18 @@ def line(values: np.ndarray) -> Space:
     return Space(centres=np.zeros((1, 1)), block=np.zeros(len(values), np.int64), inner=inner)
 
 
+def on_grid(score: np.ndarray) -> np.ndarray:
+    """(n,) scores on a grid of about 1e-12 SD, a power of two: distances are exact, and ties are ties.
+
+    Otherwise the last digit of a fitted number would decide between units that are equally near, not the key.
+    """
+    sd = float(np.std(score))
+    if not sd > 0:
+        return score
+    step = 2.0 ** (np.floor(np.log2(sd)) - 40)
+    return np.round(score / step) * step
+
+
 def space(
     units: pd.DataFrame, covariates: Sequence[str], treated: np.ndarray, distance: VectorDistance,
     covariate_weights: Mapping[str, float] | None = None,

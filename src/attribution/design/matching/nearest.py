@@ -14,6 +14,7 @@ _PAIRS = 50_000_000  # more pairs than this are no design
 _ENTRIES = 2_000_000  # candidates held at once
 _CHUNK = 4096  # units whose candidates are searched together
 _RETRIES = 50  # looks at everybody that cost as much as making the search anew
+_ROUNDING = 1e-12  # two distances this close (relatively) are equal: which is smaller hangs on the last digit
 _PATIENCE = 64  # looking at a unit through a search costs about as much as at this many without
 
 
@@ -80,10 +81,10 @@ def greedy_line(queue, pool, d, cell, width, ratio, who):
                 a = down(first[a] - 1)
             gap_a = x - value[a] if a >= lo else np.inf
             gap_b = value[b] - x if b < hi else np.inf
-            take = a if gap_a < gap_b or (gap_a == gap_b and gap_a < np.inf and rank[a] < rank[b]) else b
             gap = min(gap_a, gap_b)
             if gap == np.inf or gap > width:
                 continue
+            take = a if gap_a < gap_b or (gap_a == gap_b and rank[a] < rank[b]) else b
             other = up(take + 1)  # the first of a run was taken: is there another as near?
             ties += gap_a == gap_b or (other < m and first[other] == first[take])
             left.append(unit)
@@ -195,7 +196,7 @@ def k_nearest(
                 sum_up = np.cumsum(np.where(ok, counts[at], 0), axis=1)
                 has = sum_up[:, -1] >= ratio
                 last = np.where(has, far[np.arange(len(part)), (sum_up >= ratio).argmax(axis=1)], np.inf)
-                limit = last * (1 + 1e-12) + tolerance
+                limit = last * (1 + _ROUNDING) + tolerance
                 done = (has & (limit < horizon)) | (horizon > reach) | whole
                 later.append(part[~done])
                 hit = ok & done[:, None] & (far <= limit[:, None])
@@ -255,8 +256,13 @@ def _expand(part, at, hit, start, order, most: int | None) -> tuple[np.ndarray, 
 
 
 def _first(i, j, space, ratio) -> tuple[np.ndarray, np.ndarray]:
-    """The `ratio` nearest of each i; equal distances go to the first row."""
-    rank = np.lexsort((j, space.squared(i, j), i))
+    """The `ratio` nearest of each i; distances equal up to rounding go to the first row."""
+    far = space.squared(i, j)
+    rank = np.lexsort((far, i))
+    i, j, far = i[rank], j[rank], far[rank]
+    step = np.ones(len(i), bool)
+    step[1:] = (i[1:] != i[:-1]) | (far[1:] > far[:-1] * (1 + _ROUNDING))
+    rank = np.lexsort((j, np.cumsum(step)))
     i, j = i[rank], j[rank]
     place = np.arange(len(i)) - np.searchsorted(i, i, side="left")
     return i[place < ratio], j[place < ratio]
@@ -344,12 +350,12 @@ class _Unused:
         me = -1 if self._who is None else int(self._who[q])
         take, best, tied = -1, np.inf, False
         for point, distance in zip(points, far, strict=True):
-            if distance >= horizon or distance > best:
+            if distance >= horizon or distance > best * (1 + _ROUNDING):
                 break
             row, more = self._first(point, me)
             if row >= 0:
                 tied |= more or take >= 0
-                take, best = row if take < 0 else min(take, row), distance
+                take, best = row if take < 0 else min(take, row), min(best, distance)
         if take >= 0 or horizon == np.inf:
             return take, tied
         self._lost += 1
@@ -361,7 +367,7 @@ class _Unused:
         if not len(rows):
             return -1, False
         distances = self._space.squared(np.full(len(rows), q), rows)
-        least = distances <= distances.min()
+        least = distances <= distances.min() * (1 + _ROUNDING)
         return int(rows[least].min()), bool(least.sum() > 1)
 
     def _first(self, point: int, me: int) -> tuple[int, bool]:
