@@ -93,7 +93,8 @@ def caused_share(
         period where `income` says that they may be added up, otherwise no totals. Above 1: without treatment they
         would have lost; below 0: it worked against the change.
     Std. errors : Fieller (1954) with Cov(ATT, change) from the scores of both, which share the treated; delta method
-        beside it. `covered` is taken as known.
+        beside it. `covered` is taken as known. Where the effect rests on few units or clusters, Student's t with its
+        degrees of freedom; the change keeps its own scores, and the text says so.
     Edge cases : a change near zero makes the set the outside of an interval, or the whole line; said in words.
 
     Parameters
@@ -113,6 +114,7 @@ def caused_share(
         table = table.assign(total_change=total, caused=caused, total_unit=unit, covered=covered)
         text = "\n".join(f"  {row.term}: {row.caused:+,.0f} of {row.total_change:+,.0f} {unit}, on {covered:,} covered"
                          for row in table.itertuples(name="Row"))  # fmt: skip
+    text = "\n".join(filter(None, [text, _few_note(effect)]))
     return Ratios(estimand="caused share of the total change in the treated", table=table, level=level, text=text)
 
 
@@ -129,7 +131,16 @@ def percent_of_counterfactual(effect: Effects, observed: Effects, *, level: floa
     _same_sample(effect, observed, "level")
     without = replace(observed, estimate=observed.estimate - effect.estimate, scores=observed.scores - effect.scores)
     table = _ratios(effect, without, "level", level)
-    return Ratios(estimand="effect as a percent of the counterfactual mean of the treated", table=table, level=level)
+    return Ratios(estimand="effect as a percent of the counterfactual mean of the treated", table=table, level=level,
+                  text=_few_note(effect))  # fmt: skip
+
+
+def _few_note(effect: Effects) -> str:
+    """The line for effects that rest on few units or clusters; empty where none does."""
+    if not np.isfinite(effect.degrees).any():
+        return ""
+    return ("  few units or clusters: Student's t, and standard errors of the effect corrected; those of what the "
+            "treated had are not, read the sets as the shortest that can be")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -198,7 +209,7 @@ def _ratios(top: Effects, bottom: Effects, of: Literal["level", "change"], level
     for k in np.flatnonzero(np.isfinite(top.estimate) & (bottom.estimate != 0)):
         pair = np.column_stack([top.scores[:, k], bottom.scores[:, k]])
         cov, a, b = pair.T @ pair, float(top.estimate[k]), float(bottom.estimate[k])
-        low, high, kind = fieller(a, b, cov, level)
+        low, high, kind = fieller(a, b, cov, level, float(top.degrees[k]))
         gradient = np.array([1 / b, -a / b**2])
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1])
