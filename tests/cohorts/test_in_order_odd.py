@@ -20,8 +20,8 @@ NAMES = {"unit": "unit", "period": "t", "cohort": "g", "outcome": "y"}
 def table(n: int = 6, periods: int = 3) -> pd.DataFrame:
     unit, t = np.repeat(np.arange(n), periods), np.tile(np.arange(periods), n)
     g = np.where(unit % 2, np.nan, 1.0 + unit % 4 / 2)
-    return pd.DataFrame({"unit": unit, "t": t, "g": g, "y": 10.0 + unit * 1.5 + t**2, "x": unit % 3, "w": 1.0 + unit % 2,
-                         "k": unit // 2})  # fmt: skip
+    return pd.DataFrame({"unit": unit, "t": t, "g": g, "y": 10.0 + unit * 1.5 + t**2, "x": unit % 3,
+                         "w": 1.0 + unit % 2, "k": unit // 2})  # fmt: skip
 
 
 def read(frame, **options) -> tuple:

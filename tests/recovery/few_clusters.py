@@ -1,4 +1,4 @@
-"""How often is a true null rejected with 5 to 10 clusters, or few treated among more? Every design against the bar of 7 %.
+"""How often is a true null rejected with 5 to 10 clusters, or few treated among more? The bar is 7 %.
 
     python tests/recovery/few_clusters.py [REPS]       writes tests/recovery/few_clusters.csv
 

@@ -53,6 +53,12 @@ def test_the_committed_rates_are_what_the_code_gives(committed, design):
     np.testing.assert_allclose(own["se_ratio"], again["se_ratio"], rtol=0.1)
 
 
+def test_the_map_with_covariates_gives_what_the_call_gives():
+    design, rng = Design(6, method="dr", covariates=2, comparison=25), np.random.default_rng(2)
+    frame = few_treated.units(design, rng)
+    few_treated.check(design, frame, few_treated.by_fit(design, frame), rng)
+
+
 @pytest.mark.slow
 def test_every_third_design_again(committed):
     """`python tests/recovery/few_treated.py` makes them all."""

@@ -14,6 +14,7 @@ from ..errors import EstimationError
 from ..inference import fieller
 from ..outcomes.income import IncomeOutcome
 from ..results import Effects, Result
+from .few_clusters import enlargement
 from .group_time import layout, treated_cells
 
 
@@ -21,7 +22,8 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
     """What the treated had, beside what they gained: their mean at t, or its change since the base of ATT(g, t).
 
     Estimand : E[Y_t | first treated in g], or E[Y_t - Y_base | first treated in g], on the units behind ATT(g, t).
-    Std. errors : influence function w 1{G = g} (y - mean) / E[w 1{G = g}], on the score rows of `gt`: joint covariances
+    Std. errors : influence function w 1{G = g} (y - mean) / E[w 1{G = g}], n / (n - 1) times where fewer than 20 units
+        (or clusters) carry the mean, as in the ATT; on the score rows of `gt`: joint covariances
         with it, before and after the same `aggregate`, are exact. They are not zero: treated outcomes are in both.
     Edge cases : (g, t) without an ATT are NaN, so that both aggregate with the same weights.
 
@@ -56,6 +58,8 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
         estimate[k] = mean + cells.centre @ contrast
         rows = np.flatnonzero(used[cells.cell])
         groups, own = cells.grouped(rows, (cells.y[rows] @ contrast - mean * cells.w[rows]) / total)
+        if gt.spec["few_clusters"] == "auto":  # as the scores of the ATT
+            own = own * enlargement(np.array(len(groups) if panel.columns["cluster"] else cells.n[used].sum()))
         scores[groups, k] = own
     what = "mean of the treated" if of == "level" else "mean change of the treated since base"
     return replace(gt, estimate=estimate, scores=scores, estimand=what, n_comparison=np.zeros(len(gt), int), notes=(),
@@ -94,7 +98,7 @@ def caused_share(
         would have lost; below 0: it worked against the change.
     Std. errors : Fieller (1954) with Cov(ATT, change) from the scores of both, which share the treated; delta method
         beside it. `covered` is taken as known. Where the effect rests on few units or clusters, Student's t with its
-        degrees of freedom; the change keeps its own scores, and the text says so.
+        degrees of freedom.
     Edge cases : a change near zero makes the set the outside of an interval, or the whole line; said in words.
 
     Parameters
@@ -139,8 +143,7 @@ def _few_note(effect: Effects) -> str:
     """The line for effects that rest on few units or clusters; empty where none does."""
     if not np.isfinite(effect.degrees).any():
         return ""
-    return ("  few units or clusters: Student's t, and standard errors of the effect corrected; those of what the "
-            "treated had are not, read the sets as the shortest that can be")  # fmt: skip
+    return "  few units or clusters: enlarged standard errors and Student's t in the sets"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

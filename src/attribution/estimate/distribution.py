@@ -109,7 +109,8 @@ def changes_in_changes(
         holds more than 1 % of a comparison group: two equal amounts in cents among thousands.
     Std. errors : exchangeable bootstrap, Exp(1) weights on units or `cluster` (Rubin 1981; van der Vaart & Wellner
         1996, theorem 3.6.13), same draws for all rows. Their rows of `scores` are draws, not units: subtract only
-        results of one panel, seed and number of draws. Nothing corrects for few units or clusters: a note. Not reliable for a quantile that jumps between two atoms.
+        results of one panel, seed and number of draws. Nothing corrects for few units or clusters: a note. Not reliable
+        for a quantile that jumps between two atoms.
     Edge cases : units without an outcome at base or t leave that cell; a cell with fewer than two treated or comparison
         units has a reason in `cells`; treated outside the support at base get the comparison's extreme value and are
         counted. No sampling variation (both quantiles inside an atom): standard error NaN.

@@ -91,9 +91,10 @@ def check_rule(few_clusters: Rule) -> None:
 
 def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: Clusters | None) -> Support | None:
     """Enlarge the scores of arms of few units (or clusters); what carries each estimate, None where all have enough."""
-    counts = np.zeros((len(fit.labels), 2), int)
+    counts, fitted = np.zeros((len(fit.labels), 2), int), np.zeros((len(fit.labels), 2), int)
     for part in fit.parts:
         own = _units(cells, part)
+        fitted[part.ks, 1] = np.maximum(fitted[part.ks, 1], len(part.columns))
         before = counts[part.ks]
         counts[part.ks] = np.where(before > 0, np.minimum(before, own), own)
     if clusters is not None:
@@ -101,16 +102,19 @@ def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: 
         counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
     if not ((counts > 0) & (counts < FEW_TREATED)).any():
         return None
-    factor = enlargement(counts)
+    factor = enlargement(counts, fitted)
     fit.parts[:] = [replace(part, factor=factor[part.ks]) for part in fit.parts]
     outcome, cohort = fit.labels["outcome"].to_numpy(str), fit.labels["cohort"].to_numpy()
     treated = Support.of(counts[:, 0], pd.factorize(pd.MultiIndex.from_arrays([outcome, cohort]))[0])
     return treated.beside(Support.of(counts[:, 1], pd.factorize(outcome)[0], arm=1))
 
 
-def enlargement(counts: np.ndarray) -> np.ndarray:
-    """n / (n - 1) where n is few, else 1."""
-    return np.where((counts > 1) & (counts < FEW_TREATED), counts / np.maximum(counts - 1, 1), 1.0)
+def enlargement(counts: np.ndarray, fitted: np.ndarray | int = 0) -> np.ndarray:
+    """n / (n - 1) where n is few, else 1; of a regression with p slopes, which n leaves out, (n + p) / (n - 1).
+
+    The latter is 1 / (1 - h) at the mean leverage h = (p + 1) / (n + p).
+    """
+    return np.where((counts > 1) & (counts < FEW_TREATED), (counts + fitted) / np.maximum(counts - 1, 1), 1.0)
 
 
 def _units(cells: Cells, part: Part) -> np.ndarray:
