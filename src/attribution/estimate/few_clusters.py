@@ -7,7 +7,7 @@ second (Imbens & Kolesár 2016). tests/recovery/few_clusters.csv holds how often
 
 Few treated units among many need no refits: leaving out one of n equal units moves their mean by 1 / (n - 1) of its
 distance, so the jackknife is the scores of that arm times n / (n - 1) (HC3 of MacKinnon & White 1985), with n - 1
-degrees of freedom. tests/recovery/few_treated.py measures the rates.
+degrees of freedom. tests/recovery/few_treated.csv holds the rates.
 """
 
 from __future__ import annotations
