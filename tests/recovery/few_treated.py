@@ -141,12 +141,13 @@ def simulate(d: Design, reps: int = 20_000, seed: int = 1) -> dict:
 
 
 def designs() -> list[Design]:
-    """2 to 19 treated among 300 (150 with covariates), 5 to 21 to compare with, 10 to 19 clusters among over 200."""
+    """2 to 19 treated among 300 (150 with covariates), 5 to 45 to compare with, 10 to 19 clusters among over 200."""
     outcomes = ("normal", "lognormal levels", *SKEWED)
     out = [Design(m, outcome) for outcome in outcomes for m in (2, 3, 5, 8, 12, 19)]
     out += [Design(m, "normal", method, 2, 150) for method in ("reg", "ipw", "dr") for m in (3, 5, 8, 12)]
     out += [Design(m, "lognormal levels", "dr", 2, 150) for m in (3, 5, 8, 12)]
     out += [Design(100 if p else 200, "normal", "reg", p, comparison) for p in (0, 2) for comparison in (5, 8, 12, 21)]
+    out += [Design(100, "normal", "reg", 2, comparison) for comparison in (22, 30, 45)]
     return [*out, *(Design(m, outcome, cluster_size=4) for outcome in outcomes[:2] for m in (10, 15, 19))]
 
 

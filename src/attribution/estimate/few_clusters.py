@@ -100,9 +100,9 @@ def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: 
     if clusters is not None:
         by_cohort = clusters.arms[np.searchsorted(cohorts, fit.labels["cohort"])]
         counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
-    if not ((counts > 0) & (counts < FEW_TREATED)).any():
-        return None
     factor = enlargement(counts, fitted)
+    if not ((counts > 0) & (counts < FEW_TREATED)).any() and (factor == 1).all():
+        return None
     fit.parts[:] = [replace(part, factor=factor[part.ks]) for part in fit.parts]
     outcome, cohort = fit.labels["outcome"].to_numpy(str), fit.labels["cohort"].to_numpy()
     treated = Support.of(counts[:, 0], pd.factorize(pd.MultiIndex.from_arrays([outcome, cohort]))[0])
@@ -112,9 +112,10 @@ def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: 
 def enlargement(counts: np.ndarray, fitted: np.ndarray | int = 0) -> np.ndarray:
     """n / (n - 1) where n is few, else 1; of a regression with p slopes, which n leaves out, (n + p) / (n - 1).
 
-    The latter is 1 / (1 - h) at the mean leverage h = (p + 1) / (n + p).
+    The latter is 1 / (1 - h) at the mean leverage h = (p + 1) / (n + p); few where that is above 1 / 20.
     """
-    return np.where((counts > 1) & (counts < FEW_TREATED), (counts + fitted) / np.maximum(counts - 1, 1), 1.0)
+    few = (counts > 1) & (counts + fitted < FEW_TREATED * (fitted + 1))
+    return np.where(few, (counts + fitted) / np.maximum(counts - 1, 1), 1.0)
 
 
 def _units(cells: Cells, part: Part) -> np.ndarray:
