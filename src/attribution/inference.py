@@ -232,14 +232,16 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
 
 
 def fieller(
-    numerator: float, denominator: float, cov: np.ndarray, level: float = 0.95
+    numerator: float, denominator: float, cov: np.ndarray, level: float = 0.95, dof: float = np.inf
 ) -> tuple[float, float, Literal["interval", "complement", "line"]]:
     """Fieller (1954) confidence set of numerator / denominator.
 
     Returns (low, high, kind): "interval" is [low, high]; "complement" is everything outside (low, high); "line" means
-    every value is compatible with the data. `cov` is the 2 x 2 covariance of (numerator, denominator).
+    every value is compatible with the data. `cov` is the 2 x 2 covariance of (numerator, denominator). dof : of
+    Student's t; infinite: the normal.
     """
-    z2 = normal_quantile(0.5 + level / 2) ** 2
+    p = 0.5 + level / 2
+    z2 = (normal_quantile(p) if np.isinf(dof) else float(student_quantile(p, dof))) ** 2
     a = denominator**2 - z2 * cov[1, 1]
     b = -2 * (numerator * denominator - z2 * cov[0, 1])
     c = numerator**2 - z2 * cov[0, 0]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from did_oracle import panel as random_panel
+from scipy import stats
 
 import attribution as at
 from attribution.errors import EstimationError
@@ -43,20 +44,20 @@ def test_by_hand():
     panel, gt = two_periods([20, 40, 60], [0, 10, 20])
     effect, change = overall(panel, gt, "change")
     assert change.estimate[0] == pytest.approx(40) and effect.estimate[0] == pytest.approx(30)
-    # no n - 1: Var of the treated's mean is 800 / 3 / 3, of the others' 200 / 3 / 3
-    assert change.std_error[0] ** 2 == pytest.approx(800 / 9)
-    assert effect.scores[:, 0] @ change.scores[:, 0] == pytest.approx(800 / 9)
+    # three units an arm: Var of a mean is (3 / 2)^2 times 800 / 3 / 3 of the treated, 200 / 3 / 3 of the others
+    assert change.std_error[0] ** 2 == pytest.approx(200)
+    assert effect.scores[:, 0] @ change.scores[:, 0] == pytest.approx(200)
     share = at.caused_share(effect, change, covered=3, income=income()).tidy().iloc[0]
     assert share["ratio"] == pytest.approx(0.75)
     assert share["caused"] == pytest.approx(90) and share["total_change"] == pytest.approx(120)
     gradient = np.array([1 / 40, -30 / 1600])
-    known = gradient @ np.array([[1000 / 9, 800 / 9], [800 / 9, 800 / 9]]) @ gradient
+    known = gradient @ np.array([[250, 200], [200, 200]]) @ gradient
     assert share["std_error"] ** 2 == pytest.approx(known)
     percent = at.percent_of_counterfactual(*overall(panel, gt, "level")).tidy().iloc[0]
     assert percent["ratio"] == pytest.approx(30 / 110) and percent["kind"] == "interval"
     money = at.attributable_euros(effect, income=income(), covered=3, treated_total=5)
     first, rest = money.tidy().to_dict("records")
-    assert first["total"] == pytest.approx(90) and first["std_error"] == pytest.approx(3 * np.sqrt(1000 / 9))
+    assert first["total"] == pytest.approx(90) and first["std_error"] == pytest.approx(3 * np.sqrt(250))
     assert rest["n"] == 2 and np.isnan(rest["total"]) and first["unit"] == "EUR of 2024 a quarter"
     assert "not covered: 2 treated without an estimate, and no euros for them" in money.summary()
 
@@ -185,6 +186,25 @@ def test_only_what_belongs_together_is_divided():
     other = two_periods([20, 40, 60, 80], [0, 10, 20])[0]
     with pytest.raises(EstimationError, match="panel that the effects were estimated on"):
         at.treated_means(other, gt, of="level")
+
+
+def test_few_units_widen_the_set_and_are_said():
+    """The set is Fieller's with Student's t of the effect; enough units: the normal, and nothing said."""
+    r = np.random.default_rng(3)
+    panel, gt = two_periods(r.normal(40, 9, 6), r.normal(10, 9, 200))
+    effect, change = overall(panel, gt, "change")
+    share = at.caused_share(effect, change, covered=6)
+    pair = np.column_stack([effect.scores[:, 0], change.scores[:, 0]])
+    row, cov = share.tidy().iloc[0], pair.T @ pair
+    z2 = stats.t(effect.dof[0]).ppf(0.975) ** 2
+    for end in (row["low"], row["high"]):  # where the numerator less the share of the denominator is just not zero
+        line = np.array([1, -end])
+        value = effect.estimate[0] - end * change.estimate[0]
+        assert value**2 == pytest.approx(z2 * (line @ cov @ line))
+    assert effect.dof[0] < 19 and "Student's t" in share.summary()
+    panel, gt = two_periods(r.normal(40, 9, 30), r.normal(10, 9, 200))
+    many = at.caused_share(*overall(panel, gt, "change"), covered=30)
+    assert "Student's t" not in many.summary()
 
 
 def test_people_are_whole_and_levels_are_shares():

@@ -40,6 +40,15 @@ def test_by_hand():
     assert out.effects.n_comparison[0] == 4
 
 
+@pytest.mark.parametrize("units, cluster, few", [(30, None, False), (12, None, True), (30, "k", True)])
+def test_few_units_or_clusters_are_said(units, cluster, few):
+    r = np.random.default_rng(1)
+    wide = pd.DataFrame(r.normal(size=(units + 60, 2)), columns=[1, 2])
+    wide = wide.assign(g=np.where(wide.index < units, 2.0, np.nan), k=wide.index // 10)
+    out = at.changes_in_changes(panel_of_wide(wide, (1, 2), cluster), **OPTIONS)
+    assert any("too small for so few" in note for note in out.effects.notes) == few
+
+
 def test_bounds_at_zero_by_hand():
     """Half of the comparison starts at zero; of these, half rise to 8. A treated unit at zero: anything from 0 to 8."""
     panel = panel_of([0, 0, 6, 6], [9, 9, 9, 9], [0, 0, 0, 0, 6, 6, 6, 6], [0, 0, 8, 8, 10, 10, 10, 10])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +13,6 @@ from attribution.cohorts.panel import Panel
 from attribution.errors import EstimationError
 from attribution.estimate.aggregate import aggregate
 from attribution.estimate.did import group_time_att
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "recovery"))
-import few_treated
 
 PERIODS = 5
 KINDS = [("overall", False), ("event_time", False), ("event_time", True), ("cohort", False), ("cohort", True),
@@ -399,16 +393,3 @@ def test_twenty_of_each_are_left_alone():
     for counts in ({3: 20, 0: 20}, {3: 20, 4: 25, 0: 90}):
         auto, off = (units(counts, np.random.default_rng(7), few_clusters=rule)[1] for rule in ("auto", "off"))
         assert auto.dof is None and auto.support is None and auto.scores.tobytes() == off.scores.tobytes()
-
-
-@pytest.mark.parametrize("method, covariates", [("reg", 0), ("dr", 1)])
-@pytest.mark.parametrize("treated", [2, 5])
-def test_few_treated_units_reject_seldom(treated, method, covariates):
-    """Eighty outcomes at once; the scores as they are reject in 15 to 40 %."""
-    design = few_treated.Design(treated, method=method, covariates=covariates, comparison=100)
-    found = few_treated.simulate(design, reps=160, each=80, seed=3)
-    if found["reps"]:
-        assert found["rejection"] <= 0.07 + 2 * np.sqrt(0.07 * 0.93 / found["reps"])
-        assert found["rejection_off"] > 0.11
-    else:
-        assert found["refused"] == 1

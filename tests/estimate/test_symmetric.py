@@ -55,6 +55,14 @@ def test_horizons_are_the_fits_with_their_bases_and_share_their_scores():
     assert mean.std_error[0] < got.std_error.max()
 
 
+def test_few_units_are_corrected_unless_switched_off():
+    rng = np.random.default_rng(4)
+    panel = make(rng.normal(size=(80, 7)), np.where(np.arange(80) < 6, 3.0, np.nan))
+    auto, off = (at.symmetric_did(panel, delay=1, horizons=[0, 2], few_clusters=rule) for rule in ("auto", "off"))
+    assert off.dof is None and auto.dof == pytest.approx([5, 5])
+    assert (auto.std_error > 1.1 * off.std_error).all()
+
+
 def test_units_meet_those_of_the_same_delay_only():
     rng = np.random.default_rng(2)
     n = 300

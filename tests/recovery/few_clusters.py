@@ -1,4 +1,4 @@
-"""How often is a true null rejected with 5 to 10 clusters? Every design against the bar of 7 %.
+"""How often is a true null rejected with 5 to 10 clusters, or few treated among more? The bar is 7 %.
 
     python tests/recovery/few_clusters.py [REPS]       writes tests/recovery/few_clusters.csv
 
@@ -189,7 +189,10 @@ def _summary(values: np.ndarray, by: str) -> dict[str, float]:
 
 
 def designs() -> list[Design]:
-    """5 to 10 clusters; treated clusters from 2 to all but 2, or half of the units in every cluster (0)."""
+    """5 to 10 clusters; treated clusters from 2 to all but 2, or half of the units in every cluster (0).
+
+    Then few in an arm among 50 to 200 clusters.
+    """
     out = []
     for g in (5, 6, 8, 10):
         for m in sorted({2, 3, g // 2, g - 2}):
@@ -208,6 +211,9 @@ def designs() -> list[Design]:
     out += [Design(10, 8, timing="staggered", sizes="half_treated", comparison="not_yet_treated", icc=0.1)]
     out += [Design(8, 3, covariate="continuous", method=m) for m in ("reg", "ipw", "dr_imp")]
     out += [Design(8, 4, covariate="discrete", timing="staggered", comparison="not_yet_treated")]
+    few_among = ((50, 2), (50, 5), (50, 12), (50, 19), (50, 45), (120, 3), (200, 5), (200, 19))
+    out += [Design(g, m, periods=4) for g, m in few_among]
+    out += [Design(50, 4, timing="staggered"), Design(50, 5, sizes="half_treated"), Design(50, 5, icc=0.0, periods=4)]
     return out
 
 

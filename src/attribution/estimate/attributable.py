@@ -14,6 +14,7 @@ from ..errors import EstimationError
 from ..inference import fieller
 from ..outcomes.income import IncomeOutcome
 from ..results import Effects, Result
+from .few_clusters import enlargement
 from .group_time import layout, treated_cells
 
 
@@ -21,7 +22,8 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
     """What the treated had, beside what they gained: their mean at t, or its change since the base of ATT(g, t).
 
     Estimand : E[Y_t | first treated in g], or E[Y_t - Y_base | first treated in g], on the units behind ATT(g, t).
-    Std. errors : influence function w 1{G = g} (y - mean) / E[w 1{G = g}], on the score rows of `gt`: joint covariances
+    Std. errors : influence function w 1{G = g} (y - mean) / E[w 1{G = g}], n / (n - 1) times where fewer than 20 units
+        (or clusters) carry the mean, as in the ATT; on the score rows of `gt`: joint covariances
         with it, before and after the same `aggregate`, are exact. They are not zero: treated outcomes are in both.
     Edge cases : (g, t) without an ATT are NaN, so that both aggregate with the same weights.
 
@@ -56,6 +58,8 @@ def treated_means(panel: Panel, gt: Effects, *, of: Literal["level", "change"]) 
         estimate[k] = mean + cells.centre @ contrast
         rows = np.flatnonzero(used[cells.cell])
         groups, own = cells.grouped(rows, (cells.y[rows] @ contrast - mean * cells.w[rows]) / total)
+        if gt.spec["few_clusters"] == "auto":  # as the scores of the ATT
+            own = own * enlargement(np.array(len(groups) if panel.columns["cluster"] else cells.n[used].sum()))
         scores[groups, k] = own
     what = "mean of the treated" if of == "level" else "mean change of the treated since base"
     return replace(gt, estimate=estimate, scores=scores, estimand=what, n_comparison=np.zeros(len(gt), int), notes=(),
@@ -93,7 +97,8 @@ def caused_share(
         period where `income` says that they may be added up, otherwise no totals. Above 1: without treatment they
         would have lost; below 0: it worked against the change.
     Std. errors : Fieller (1954) with Cov(ATT, change) from the scores of both, which share the treated; delta method
-        beside it. `covered` is taken as known.
+        beside it. `covered` is taken as known. Where the effect rests on few units or clusters, Student's t with its
+        degrees of freedom.
     Edge cases : a change near zero makes the set the outside of an interval, or the whole line; said in words.
 
     Parameters
@@ -113,6 +118,7 @@ def caused_share(
         table = table.assign(total_change=total, caused=caused, total_unit=unit, covered=covered)
         text = "\n".join(f"  {row.term}: {row.caused:+,.0f} of {row.total_change:+,.0f} {unit}, on {covered:,} covered"
                          for row in table.itertuples(name="Row"))  # fmt: skip
+    text = "\n".join(filter(None, [text, _few_note(effect)]))
     return Ratios(estimand="caused share of the total change in the treated", table=table, level=level, text=text)
 
 
@@ -129,7 +135,15 @@ def percent_of_counterfactual(effect: Effects, observed: Effects, *, level: floa
     _same_sample(effect, observed, "level")
     without = replace(observed, estimate=observed.estimate - effect.estimate, scores=observed.scores - effect.scores)
     table = _ratios(effect, without, "level", level)
-    return Ratios(estimand="effect as a percent of the counterfactual mean of the treated", table=table, level=level)
+    return Ratios(estimand="effect as a percent of the counterfactual mean of the treated", table=table, level=level,
+                  text=_few_note(effect))  # fmt: skip
+
+
+def _few_note(effect: Effects) -> str:
+    """The line for effects that rest on few units or clusters; empty where none does."""
+    if not np.isfinite(effect.degrees).any():
+        return ""
+    return "  few units or clusters: enlarged standard errors and Student's t in the sets"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -198,7 +212,7 @@ def _ratios(top: Effects, bottom: Effects, of: Literal["level", "change"], level
     for k in np.flatnonzero(np.isfinite(top.estimate) & (bottom.estimate != 0)):
         pair = np.column_stack([top.scores[:, k], bottom.scores[:, k]])
         cov, a, b = pair.T @ pair, float(top.estimate[k]), float(bottom.estimate[k])
-        low, high, kind = fieller(a, b, cov, level)
+        low, high, kind = fieller(a, b, cov, level, float(top.degrees[k]))
         gradient = np.array([1 / b, -a / b**2])
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1])

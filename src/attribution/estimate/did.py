@@ -48,17 +48,19 @@ def group_time_att(
         40 clusters: leave-one-cluster-out jackknife (CV3; Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023) and
         Student's t with degrees of freedom from the design (Imbens & Kolesár 2016), also in every aggregate,
         difference and combination; it makes the estimates again once a cluster. Where fewer than 20 treated or
-        comparison units (or clusters) carry an estimate, their scores count n / (n - 1) times (the jackknife of a mean)
-        and the interval is Student's t with n - 1 degrees of freedom; aggregates that rest on more stay normal. Growth
-        skewed as an exponential is then still rejected too often (up to a tenth of draws).
+        comparison units (or clusters) carry an estimate, their scores count n / (n - 1) times (the jackknife of a mean;
+        with p covariates N comparison units, if fewer than 20 (p + 1), count N / (N - p - 1) times) and the interval is Student's t with
+        n - 1 degrees of freedom; aggregates that rest on more stay normal. A true null is then rejected in at most 7 %
+        where growth is normal or levels are lognormal; where growth is skewed in up to 10 % (exponential) or 14 %
+        (lognormal).
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity
         >= 0.995 leave; no lower clip. One cluster: refused; few: an estimate that rests on a single treated or
         comparison cluster has no standard error (NaN), with its reason in `labels`. Where `spec["score_rows"]` is
         "cells", the rows of the scores belong to no unit: combine the estimates, but do not subtract another fit's.
-    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters),
-        recovery/few_treated.py (2 to 19 treated units).
+    Checked : reference/did (R did 2.5.1, fastdid 1.0.7, DRDID 1.2.3); recovery/few_clusters.csv (5 to 10 clusters,
+        few treated among 50 to 200), recovery/few_treated.csv (2 to 19 treated units).
 
     Parameters
     ----------

@@ -101,7 +101,8 @@ def did_2x2(
     support = None
     if few_clusters == "auto" and arms.min() < FEW_TREATED:
         support = Support(sizes=arms, arms=np.arange(2), loadings=1 / arms[:, None])
-        scores = scores * enlargement(arms)[np.where(d, 0, 1)]
+    if few_clusters == "auto":
+        scores = scores * enlargement(arms, np.array([0, x.shape[1] - 1]))[np.where(d, 0, 1)]
     scores = np.bincount(codes, scores)
     design = "panel" if unit is not None else "repeated cross-sections"
     left = int((~used).sum()) + panel.counts["units without any outcome, left out"]

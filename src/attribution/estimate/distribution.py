@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..cohorts.panel import Panel
 from ..errors import EstimationError
-from ..inference import normal_interval
+from ..inference import FEW_TREATED, normal_interval
 from ..results import Effects, Result
+from .few_clusters import Clusters
 from .group_time import Comparison
 
 By = Literal["overall", "event_time", "cohort", "period", "group_time"]
@@ -108,7 +109,8 @@ def changes_in_changes(
         holds more than 1 % of a comparison group: two equal amounts in cents among thousands.
     Std. errors : exchangeable bootstrap, Exp(1) weights on units or `cluster` (Rubin 1981; van der Vaart & Wellner
         1996, theorem 3.6.13), same draws for all rows. Their rows of `scores` are draws, not units: subtract only
-        results of one panel, seed and number of draws. Not reliable for a quantile that jumps between two atoms.
+        results of one panel, seed and number of draws. Nothing corrects for few units or clusters: a note. Not reliable
+        for a quantile that jumps between two atoms.
     Edge cases : units without an outcome at base or t leave that cell; a cell with fewer than two treated or comparison
         units has a reason in `cells`; treated outside the support at base get the comparison's extreme value and are
         counted. No sampling variation (both quantiles inside an atom): standard error NaN.
@@ -167,7 +169,7 @@ def changes_in_changes(
     lower = replace(effects, estimate=point[1], scores=scores[:, 1], estimand=f"lower bound, {effects.estimand}")
     upper = replace(effects, estimate=point[2], scores=scores[:, 2], estimand=f"upper bound, {effects.estimand}")
     inside = np.concatenate([group.in_support(weight) for group in groups])
-    notes = _notes(cells, use, point, inside, draws, panel.cluster is not None, moved)
+    notes = (*_notes(cells, use, point, inside, draws, panel.cluster is not None, moved), *_few_note(panel, cells[use]))
     effects = replace(effects, notes=notes)
     return ChangesInChanges(effects=effects, lower=lower, upper=upper, in_support=inside, cells=cells)
 
@@ -314,6 +316,19 @@ def _notes(
     for reason, count in cells.loc[cells["reason"] != "", "reason"].value_counts().items():
         notes.append(f"{count} of {len(cells)} cohort-periods could not be estimated: {reason}.")
     return tuple(notes)
+
+
+def _few_note(panel: Panel, used: pd.DataFrame) -> tuple[str, ...]:
+    """The sentence for few units or clusters, whose bootstrap understates the error; none where there are enough."""
+    fewest, what = int(used[["n_treated", "n_comparison"]].to_numpy().min()), "units"
+    if panel.cluster is not None and not panel.own_cluster:
+        clusters = Clusters.of(np.unique(panel.cluster, return_inverse=True)[1], np.isfinite(panel.cohort))
+        if clusters.few:
+            fewest, what = int(clusters.arms.min()), f"of {clusters.total:,} clusters"
+    if fewest >= FEW_TREATED and what == "units":
+        return ()
+    return (f"An arm has {fewest} {what}: the bootstrap's standard errors are too small for so few, read them as a "
+            "lower limit.",)  # fmt: skip
 
 
 def _check(panel, comparison, base_period, by, quantiles, anticipation, draws) -> None:

@@ -7,7 +7,7 @@ second (Imbens & Kolesár 2016). tests/recovery/few_clusters.csv holds how often
 
 Few treated units among many need no refits: leaving out one of n equal units moves their mean by 1 / (n - 1) of its
 distance, so the jackknife is the scores of that arm times n / (n - 1) (HC3 of MacKinnon & White 1985), with n - 1
-degrees of freedom. tests/recovery/few_treated.py measures the rates.
+degrees of freedom. tests/recovery/few_treated.csv holds the rates.
 """
 
 from __future__ import annotations
@@ -91,26 +91,31 @@ def check_rule(few_clusters: Rule) -> None:
 
 def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: Clusters | None) -> Support | None:
     """Enlarge the scores of arms of few units (or clusters); what carries each estimate, None where all have enough."""
-    counts = np.zeros((len(fit.labels), 2), int)
+    counts, fitted = np.zeros((len(fit.labels), 2), int), np.zeros((len(fit.labels), 2), int)
     for part in fit.parts:
         own = _units(cells, part)
+        fitted[part.ks, 1] = np.maximum(fitted[part.ks, 1], len(part.columns))
         before = counts[part.ks]
         counts[part.ks] = np.where(before > 0, np.minimum(before, own), own)
     if clusters is not None:
         by_cohort = clusters.arms[np.searchsorted(cohorts, fit.labels["cohort"])]
         counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
-    if not ((counts > 0) & (counts < FEW_TREATED)).any():
+    factor = enlargement(counts, fitted)
+    if not ((counts > 0) & (counts < FEW_TREATED)).any() and (factor == 1).all():
         return None
-    factor = enlargement(counts)
     fit.parts[:] = [replace(part, factor=factor[part.ks]) for part in fit.parts]
     outcome, cohort = fit.labels["outcome"].to_numpy(str), fit.labels["cohort"].to_numpy()
     treated = Support.of(counts[:, 0], pd.factorize(pd.MultiIndex.from_arrays([outcome, cohort]))[0])
     return treated.beside(Support.of(counts[:, 1], pd.factorize(outcome)[0], arm=1))
 
 
-def enlargement(counts: np.ndarray) -> np.ndarray:
-    """n / (n - 1) where n is few, else 1."""
-    return np.where((counts > 1) & (counts < FEW_TREATED), counts / np.maximum(counts - 1, 1), 1.0)
+def enlargement(counts: np.ndarray, fitted: np.ndarray | int = 0) -> np.ndarray:
+    """n / (n - 1) where n is few, else 1; of a regression with p slopes, which n leaves out, (n + p) / (n - 1).
+
+    The latter is 1 / (1 - h) at the mean leverage h = (p + 1) / (n + p); few where that is above 1 / 20.
+    """
+    few = (counts > 1) & (counts + fitted < FEW_TREATED * (fitted + 1))
+    return np.where(few, (counts + fitted) / np.maximum(counts - 1, 1), 1.0)
 
 
 def _units(cells: Cells, part: Part) -> np.ndarray:

@@ -16,13 +16,14 @@ from ..inference import finite
 from ..results import Effects
 from .aggregate import aggregate
 from .did import Comparison, group_time_att
+from .few_clusters import Rule
 from .kernels import Method
 
 
 def symmetric_did(
     panel: Panel, *, delay: int | str, horizons: Sequence[int], comparison: Comparison = "never_treated",
     axis: float | Mapping[int, float] = 0.0, method: Method = "reg", covariates: Sequence[str] = (),
-    unit: str | None = None,
+    unit: str | None = None, few_clusters: Rule = "auto",
 ) -> Effects:  # fmt: skip
     """Effect h periods after the start, from a base as far before selection as that lies after it: ATT(h).
 
@@ -47,7 +48,7 @@ def symmetric_did(
         with those of the same delay).
     horizons : periods since the start, >= 0. axis : periods from selection to the centre of what selection looked at
         (0: the period of selection itself; -1: the one before; -0.5: both alike), a multiple of 0.5; or one a delay.
-    comparison, method, covariates : as in `group_time_att`.
+    comparison, method, covariates, few_clusters : as in `group_time_att`.
     """
     wait = delays(panel, delay)
     together = np.zeros(len(wait)) if panel.risk_set is None else panel.risk_set
@@ -58,7 +59,8 @@ def symmetric_did(
     panel = panel.by_unit()
     wait_of = dict(zip(panel.cohort.tolist(), wait.tolist(), strict=True))
     horizons = periods_after(horizons)
-    options: dict[str, Any] = {"comparison": comparison, "method": method, "covariates": covariates, "unit": unit}
+    options: dict[str, Any] = {"comparison": comparison, "method": method, "covariates": covariates, "unit": unit,
+                               "few_clusters": few_clusters}  # fmt: skip
     waits = sorted({wait_of[g] for g in panel.cohorts.tolist()})
     if isinstance(axis, Mapping) and (absent := [d for d in waits if d not in axis]):
         raise EstimationError("an axis for every delay", "delays without one", "add them to axis", count=len(absent),
