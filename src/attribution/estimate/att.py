@@ -43,7 +43,8 @@ def att(
 
     Parameters
     ----------
-    design : from `match`, `stratify`, `weight` or `everyone`. outcome : column of the design's units or of `data`, or an array of length n.
+    design : from `match`, `stratify`, `weight` or `everyone`. outcome : column of the design's units or of `data`, or
+        an array of length n.
     adjust : columns of the design's units. data : frame with the units' index, where the outcome is kept apart.
     vcov : kind of standard error. bias_correction : covariates, for "abadie_imbens".
     parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
