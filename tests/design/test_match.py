@@ -9,8 +9,9 @@ from matching_reference import CASES, case, covariates, data, dataset, school
 
 from attribution.design.balance import balance
 from attribution.design.discard import outside
-from attribution.design.match import ends, match
-from attribution.design.metric import space
+from attribution.design.match import match
+from attribution.design.matching.metric import space
+from attribution.design.pairs import ends
 from attribution.design.propensity import propensity
 from attribution.errors import DesignError
 
@@ -382,7 +383,6 @@ def test_weights_say_which_covariate_matters():
 
 
 def test_optimal_pairs_are_no_farther_than_greedy_ones():
-    pytest.importorskip("attribution.design.optimal")
     frame = data("lalonde")
     for options in ({}, {"distance": "mahalanobis", "exact": ["race"]}, {"anti_exact": ["nodegree"], "ratio": 2}):
         options = {"covariates": covariates("lalonde"), "distance": "propensity"} | options

@@ -228,7 +228,7 @@ def test_bad_input():
         at.aipw(frame.assign(x=frame["x"].where(frame["who"] > 1)), "t", **options)
     with pytest.raises(EstimationError, match="fewer folds"):
         at.aipw(frame.assign(t=(frame["who"] < 3).astype(int)), "t", folds=5, **options)
-    with pytest.raises(EstimationError, match="the same key"):
+    with pytest.raises(DesignError, match="the same key"):
         at.aipw(frame.assign(who=0), "t", key="who", **options)
     with pytest.raises(EstimationError, match="covariates other than"):
         at.aipw(frame, "t", outcome="y", covariates=["x", "t"])

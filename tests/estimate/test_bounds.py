@@ -145,6 +145,6 @@ def test_refusals():
 def test_equal_outcomes_and_missing_ones():
     frame = pd.DataFrame({"t": [1, 1, 0, 0, 0], "y": [1, 1, 1, 1, np.nan]})
     result = manski_bounds(frame, "t", outcome="y")
-    assert "1 unit was left out" in result.summary()
+    assert "1 of 5 units was left out" in result.summary()
     assert ends(result, "ATT", "selection") == [0.0, 0.0]
     assert result.tidy()["n_comparison"].eq(2).all()

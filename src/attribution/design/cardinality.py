@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import DesignError
 from ..results import Design
-from .optimal import key_order, no_pairs
-from .propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
+from .pairs import no_pairs
+from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 def cardinality_match(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..cohorts.source import Source, quoted
 from ..errors import DesignError
-from .propensity import refuse_missing
+from .table import refuse_missing
 
 Missing = Literal["refuse", "level"]
 Cut = str | int | Sequence[float] | Mapping[Any, Any]

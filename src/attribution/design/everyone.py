@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..results import Design
-from .propensity import read_treatment, require_columns, to_pandas
+from .table import read_treatment, require_columns, to_pandas
 
 
 def everyone(units: Any, treatment: str, *, covariates: Sequence[str] = ()) -> Design:

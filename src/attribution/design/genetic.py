@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Result
-from .match import pair_weights
-from .metric import Space
-from .nearest import Side, k_nearest
-from .propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
+from .matching.metric import Space
+from .matching.nearest import Side, k_nearest
+from .pairs import pair_weights
+from .table import encode, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

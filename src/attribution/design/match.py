@@ -13,9 +13,11 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import DesignError
 from ..results import Design
 from .discard import Discard
-from .metric import VECTOR_DISTANCES
-from .propensity import Propensity, read_treatment, refuse_missing, require_columns, to_pandas
-from .search import SCORES, Calipers, Distance, calipers_of, search_of
+from .matching.metric import VECTOR_DISTANCES
+from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
+from .pairs import pair_weights
+from .propensity import Propensity
+from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 def match(
@@ -77,7 +79,7 @@ def match(
     treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
-    order = np.arange(n) if key is None else np.argsort(units[key].to_numpy(), kind="stable")
+    order = key_order(units, key)
     search = search_of(units, treatment, covariates, options, target, score, order, treated)
     t, lost, cell, d, widths = search.treated, search.lost, search.cell, search.d, search.widths
     left, right, tied = search.pairs()
@@ -113,29 +115,6 @@ def match(
     )  # fmt: skip
 
 
-def pair_weights(focal: np.ndarray, partner: np.ndarray, n: int, target: str) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) design weights of pairs, and how many partners each unit found.
-
-    A unit that found partners weighs 1; a partner weighs the sum of its shares. For the treated these are scaled to the
-    number of comparison units used; for all, the two add.
-    """
-    partners = np.bincount(focal, minlength=n)
-    pull = np.bincount(partner, weights=1.0 / partners[focal], minlength=n)
-    weights = (partners > 0).astype(float)
-    if target == "all":
-        return weights + pull, partners
-    used = pull > 0
-    weights[used] = pull[used] * used.sum() / pull.sum()
-    return weights, partners
-
-
-def ends(pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(focal, partner) rows of a design's pairs: who looked for a partner, and who was found."""
-    left, right = pairs["treated"].to_numpy(), pairs["comparison"].to_numpy()
-    if "focal" not in pairs:
-        return left, right
-    swap = (pairs["focal"] == "comparison").to_numpy()
-    return np.where(swap, right, left), np.where(swap, left, right)
 
 
 def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:
@@ -194,10 +173,6 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
-    if key and units[key].duplicated().any():
-        twice = units[key][units[key].duplicated()]
-        raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,
-                          count=len(twice), keys=twice.unique().tolist())  # fmt: skip
     if score is not None and not np.array_equal(np.asarray(score.treated, bool), treated):
         raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
                           "fit it on this table, in this order", count=len(score.treated))  # fmt: skip

@@ -95,15 +95,15 @@ def propensity(
     if model is None and link not in ("logit", "probit"):
         raise DesignError('link "logit" or "probit"', f"{link!r}", "choose one of these")
     order = key_order(units, key)
-    rows = units if order is None else units.iloc[order]
-    t = treated if order is None else treated[order]
+    rows = units if key is None else units.iloc[order]
+    t = treated[order]
     x, names, origins = encode(rows, covariates, drop_base=model is None)
     if model is None:
         score = fit_logit(x, t, names, origins, link=link)
     else:
         keys = np.arange(len(rows)) if key is None else rows[key].to_numpy()
         score = _cross_fitted(model, x, t, names, keys, covariates, folds, seed)
-    return score if order is None else _reordered(score, order)
+    return score if key is None else _reordered(score, order)
 
 
 def fit_logit(

@@ -15,8 +15,10 @@ from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
 from .discard import Discard, outside
-from .optimal import full_sets, key_order, no_pairs
-from .propensity import Propensity, propensity, read_treatment, refuse_missing, require_columns, to_pandas
+from .matching.optimal import full_sets
+from .pairs import no_pairs
+from .propensity import Propensity, propensity
+from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
 _PLACE = {"exact": "cell", "coarsened": "cell", "subclass": "subclass", "full": "set"}

@@ -41,10 +41,10 @@ def read_treatment(units: pd.DataFrame, treatment: str) -> np.ndarray:
     return treated
 
 
-def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray | None:
-    """Rows by key, so that not even floating-point sums see the order of rows; None without a key."""
+def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
+    """Rows by key, so that not even floating-point sums see the order of rows; as they come without a key."""
     if key is None:
-        return None
+        return np.arange(len(units))
     if units[key].duplicated().any():
         twice = units[key][units[key].duplicated()]
         raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,

@@ -10,12 +10,12 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Design, WeightModel
-from .calibrate import cbps, entropy, powers
 from .discard import Discard, outside
-from .inverse import from_score, inverse
 from .newton import Weighted
 from .propensity import Propensity, columns_of, propensity
 from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .weighting.calibrate import cbps, entropy, powers
+from .weighting.inverse import from_score, inverse
 
 Method = Literal["ipw", "overlap", "entropy", "cbps"]
 Target = Literal["treated", "all", "overlap"]
@@ -72,7 +72,7 @@ def weight(
         p = propensity(units, treatment, covariates, key=key).probability
     kept = np.ones(len(units), bool) if p is None else ~outside(p, treated, discard)
     order = key_order(units, key)
-    at = np.flatnonzero(kept) if order is None else order[kept[order]]  # the kept, in the order of the key
+    at = order[kept[order]]  # the kept, in the order of the key
     rows, t = (units if in_place(at, len(units)) else units.iloc[at]), treated[at]
     if min(t.sum(), (~t).sum()) < 2:
         raise DesignError("two units of each arm with overlap", f"{t.sum()} treated and {(~t).sum()} comparison units",

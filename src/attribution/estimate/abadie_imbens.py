@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.match import ends
-from ..design.metric import Space, line, space
-from ..design.nearest import Side, k_nearest
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.matching.metric import Space, line, space
+from ..design.matching.nearest import Side, k_nearest
+from ..design.pairs import ends
+from ..design.table import encode, key_order, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
-from .att import read_outcome
+from .sample import left_out, read_outcome
 
 _SCORES = ("logit", "propensity")
 
@@ -86,7 +86,7 @@ def abadie_imbens(
         scores = np.hstack([seen, seen - scores, scores])
         estimate, terms = np.array([mean.mean(), mean.mean() - tau, tau]), ["observed", "counterfactual", "att"]
     if dropped:
-        notes.append(f"{dropped:,} of {len(design.pairs):,} pairs were left out because {name} is missing.")
+        notes.append(left_out(design, name, dropped))
     if size < 30:
         notes.append(f"Only {size} units are matched: this standard error is for large samples.")
     used = found | (pull > 0)
@@ -155,17 +155,12 @@ def _estimand(design, found, t, population, dropped) -> str:
     return text if population else "S" + text
 
 
-def _in_key_order(design: Design) -> tuple[np.ndarray, pd.DataFrame]:
-    key = design.spec.get("key")
-    order = np.argsort(design.units[key].to_numpy(), kind="stable") if key else np.arange(len(design.units))
-    return order, design.units.iloc[order]
-
-
 def _space(design: Design) -> Space:
     """The space the design matched in, rows in the order of its units."""
     if design.distance is not None:
         return line(design.distance)
-    order, rows = _in_key_order(design)
+    order = key_order(design.units, design.spec.get("key"))
+    rows = design.units.iloc[order]
     weights = design.spec.get("covariate_weights")
     found = space(rows, design.covariates, design.treated[order], design.spec["distance"], weights)
     block, inner = np.empty_like(found.block), np.empty_like(found.inner)

@@ -11,16 +11,8 @@ import pandas as pd
 from ..errors import EstimationError
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import (
-    Missing,
-    Nuisances,
-    Sample,
-    Target,
-    by_group,
-    fit_nuisances,
-    probability_slope,
-    read_units,
-)  # fmt: skip
+from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope
+from .units import Missing, Units, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
 StdError = Literal["default", "influence", "stacked"]
@@ -86,7 +78,7 @@ def aipw(
 
 
 def effects_of(
-    sample: Sample, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
+    sample: Units, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
     unit: str | None, notes: tuple[str, ...], spec: dict[str, Any],
 ) -> Effects:  # fmt: skip
     """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2)."""
@@ -109,8 +101,8 @@ def effects_of(
 
 
 def trimmed(
-    sample: Sample, trim: float | None, target: Target, options: dict[str, Any]
-) -> tuple[Sample, str, tuple[str, ...]]:
+    sample: Units, trim: float | None, target: Target, options: dict[str, Any]
+) -> tuple[Units, str, tuple[str, ...]]:
     """The sample without the units nobody is comparable with, the estimand's name, and what was left out."""
     name = "ATE" if target == "all" else "ATT"
     if len(sample.t) < sample.total:
@@ -153,7 +145,7 @@ def _weights(form: Form, target: Target):
 
 
 def _means(
-    sample: Sample, fitted: Nuisances, target: Target, form: Form, std_error: StdError, interact: bool,
+    sample: Units, fitted: Nuisances, target: Target, form: Form, std_error: StdError, interact: bool,
     normalised: bool,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Means (2,) of the target with and without treatment, and score rows (n or groups, 2)."""

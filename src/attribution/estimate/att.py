@@ -8,13 +8,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ..design.match import ends, pair_weights
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .m_estimation import m_estimation
+from .sample import CELLS, complete_weights, left_out, read_outcome
 
-CELLS = ("exact", "coarsened", "subclass")
 FEW_CELLS = 50  # cells or subclasses: fewer are no clusters to lean on
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
@@ -68,7 +67,7 @@ def att(
         raise EstimationError('vcov "abadie_imbens" with bias_correction=', f"{vcov!r}", "or use adjust=")
     name, y = read_outcome(design, outcome, data)
     t = design.treated
-    weights, dropped = _complete(design, t, np.isfinite(y))
+    weights, dropped = complete_weights(design, t, np.isfinite(y))
     used = weights > 0
     n_treated, n_comparison = int((used & t).sum()), int((used & ~t).sum())
     if min(n_treated, n_comparison) < 1:
@@ -89,8 +88,7 @@ def att(
     notes = list(design.notes)
     estimand = design.estimand
     if dropped:
-        whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
-        notes.append(f"{dropped:,} of {whole:,} {what} were left out because {name} is missing.")
+        notes.append(left_out(design, name, dropped))
         estimand = f"ATT on the matched treated ({n_treated:,} of {int(t.sum()):,})"
         if design.target != "treated":
             estimand = f"{design.estimand}, where {name} is known"
@@ -111,66 +109,6 @@ def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
         return "HC3" if adjust else "abadie_imbens"
     cells = design.spec.get("method") in CELLS
     return "HC3" if cells and len(np.unique(design.strata[design.matched])) < FEW_CELLS else "cluster"
-
-
-def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
-    """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
-    units = design.units
-    if isinstance(outcome, str):
-        frame = units if data is None else data
-        if outcome not in frame.columns:
-            raise EstimationError(f"a column {outcome!r}", "no such column", "name a column of the units or of data=",
-                                  column=outcome)  # fmt: skip
-        if data is None:
-            series = units[outcome]
-        elif data.index.equals(units.index):
-            series = data[outcome]
-        else:
-            absent = units.index.difference(data.index)
-            if len(absent) or not data.index.is_unique:
-                raise EstimationError("data= with one row for every unit of the design, on the same index",
-                                      "an index that does not fit", "give the frame the index of the units",
-                                      count=len(absent) or None, keys=absent.tolist())  # fmt: skip
-            series = data[outcome].loc[units.index]
-        name = outcome
-    else:
-        series, name = pd.Series(np.asarray(outcome)), str(getattr(outcome, "name", None) or "outcome")
-        if series.shape != (len(units),):
-            raise EstimationError(
-                f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit"
-            )
-    if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
-        raise EstimationError("a numeric or 0/1 outcome", f"type {series.dtype}", "code it as a number", column=name)
-    y = series.to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(y).any():
-        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=name,
-                              count=int(np.isinf(y).sum()))  # fmt: skip
-    return name, y
-
-
-def _complete(design: Design, t: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, int]:
-    """Design weights on complete pairs, and the number of pairs (or units, without pairs) left out."""
-    weights = np.asarray(design.weights, float)
-    if known[weights > 0].all():
-        return weights, 0
-    if not len(design.pairs):
-        lost = ~known & (weights > 0)
-        if design.spec.get("method") in CELLS:
-            return _reweighted(np.where(lost, -1, design.strata), t, design.target), int(lost.sum())
-        return np.where(known, weights, 0.0), int(lost.sum())
-    left, right = ends(design.pairs)
-    whole = known[left] & known[right]
-    return pair_weights(left[whole], right[whole], len(t), design.target)[0], int((~whole).sum())
-
-
-def _reweighted(strata: np.ndarray, t: np.ndarray, target: str) -> np.ndarray:
-    """Weights made again within the strata that still hold both arms."""
-    from ..design.stratify import stratum_weights
-
-    inside = strata >= 0
-    arms = np.zeros((strata.max(initial=0) + 1, 2), bool)
-    arms[strata[inside], t[inside].astype(int)] = True
-    return stratum_weights(np.where(inside & arms[strata].all(axis=1), strata, -1), t, target)
 
 
 def _regressors(design, adjust, used, t, weights) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.everyone import everyone
-from ..design.propensity import require_columns
+from ..design.table import require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile
 from ..results import Result

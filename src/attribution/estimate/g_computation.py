@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile
 from ..results import Design, Effects
-from .att import _complete, read_outcome
 from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
+from .sample import complete_weights, left_out, read_outcome
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
 Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
@@ -120,7 +120,7 @@ def read_sample(
     if vcov is not None and vcov not in get_args(Vcov):
         raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
     t = design.treated
-    weights, dropped = _complete(design, t, np.isfinite(y))
+    weights, dropped = complete_weights(design, t, np.isfinite(y))
     if keep is not None:
         weights = np.where(keep, weights, 0.0)
     used = weights > 0
@@ -147,8 +147,7 @@ def read_sample(
     x, names, _ = encode(design.units[used], adjust, drop_base=True)
     notes, estimand = list(design.notes), design.estimand
     if dropped:
-        whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
-        notes.append(f"{dropped:,} of {whole:,} {what} were left out because {name} is missing.")
+        notes.append(left_out(design, name, dropped))
         estimand = f"{estimand}, where {name} is known ({n1:,} of {int(t.sum()):,} treated)"
     return Sample(design=design, used=used, treated=t, weights=weights, names=["intercept", *names],
                   groups=groups, x=np.column_stack([np.ones(len(x)), x]), vcov=kind, estimand=estimand,

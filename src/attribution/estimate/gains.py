@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import refuse_missing, require_columns
+from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Result
 from .sample import Sample, check_level, sample

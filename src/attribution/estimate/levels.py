@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..design.propensity import columns_of
 from ..design.table import categories, encode, refuse_missing, require_columns, to_pandas
-from ..design.weight_levels import multinomial
+from ..design.weighting.levels import multinomial
 from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
 from .m_estimation import m_estimation

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
-from ..design.propensity import encode, read_treatment, refuse_missing, require_columns, to_pandas
 from ..errors import EstimationError
 from .glm import Family, Regression, link_slope, regress
+from .units import Units
 
 Target = Literal["all", "treated"]
-Missing = Literal["refused", "left_out"]
 NO_OVERLAP = 1e-6  # a probability this near to 0 or 1 leaves nobody to compare with
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Units in the order of their keys: 0/1 treatment, outcome, columns with ones first, independent groups, folds.
-
-    x, z : (n, k) columns of the outcome models and of the treatment model, often the same array.
-    fold : (n,) 0 .. k - 1, or None without cross-fitting. notes : what a reader must know of who is in.
-    """
-
-    t: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    names: list[str]
-    z: np.ndarray
-    names_z: list[str]
-    keys: np.ndarray
-    groups: np.ndarray | None
-    fold: np.ndarray | None
-    outcome: str
-    binary: bool
-    total: int
-    notes: tuple[str, ...] = ()
-
-    def kept(self, keep: np.ndarray) -> Sample:
-        """The same on some of the units."""
-        x = self.x[keep]
-        return replace(
-            self, t=self.t[keep], y=self.y[keep], x=x, z=x if self.z is self.x else self.z[keep], keys=self.keys[keep],
-            groups=None if self.groups is None else self.groups[keep],
-            fold=None if self.fold is None else self.fold[keep],
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,96 +31,8 @@ class Nuisances:
     notes: tuple[str, ...] = ()
 
 
-def read_units(
-    units: Any, treatment: str, outcome: str, covariates: Sequence[str], *, key: str | None, cluster: str | None,
-    folds: int, fold: str | None, missing: Missing, propensity_covariates: Sequence[str] | None = None,
-) -> Sample:  # fmt: skip
-    """The units of a doubly robust estimate, in the order of `key`; every refusal of bad input is here."""
-    units = to_pandas(units)
-    t = read_treatment(units, treatment)
-    if missing not in ("refused", "left_out"):
-        raise EstimationError('missing "refused" or "left_out"', f"{missing!r}", "choose one of these")
-    extra = [name for name in (key, cluster, fold) if name is not None]
-    decide = covariates if propensity_covariates is None else propensity_covariates
-    named = list(dict.fromkeys([*covariates, *decide]))
-    require_columns(units, [outcome, *named, *extra])
-    if not covariates or not decide or {treatment, outcome} & set(named):
-        raise EstimationError("covariates other than the treatment and the outcome", f"{list(covariates)}",
-                              "name what decides who is treated")  # fmt: skip
-    if not (pd.api.types.is_numeric_dtype(units[outcome].dtype) or pd.api.types.is_bool_dtype(units[outcome].dtype)):
-        raise EstimationError("a numeric or 0/1 outcome", f"type {units[outcome].dtype}", "code it as a number",
-                              column=outcome)  # fmt: skip
-    y = units[outcome].to_numpy(dtype=float, na_value=np.nan)
-    hole = np.isnan(y)
-    if np.isinf(y).any():
-        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=outcome,
-                              count=int(np.isinf(y).sum()))  # fmt: skip
-    if hole.any() and missing == "refused":
-        raise EstimationError("an outcome for every unit", "missing values",
-                              'say missing="left_out" to estimate on the others, or use a later horizon',
-                              column=outcome, count=int(hole.sum()), keys=units.index[hole].tolist())  # fmt: skip
-    refuse_missing(units[~hole] if hole.any() else units, [*named, *extra])
-    notes: tuple[str, ...] = ()
-    if hole.any():
-        notes = (f"{int(hole.sum()):,} of {len(y):,} units were left out because {outcome} is missing "
-                 f"({int(hole[t].sum()):,} treated).",)  # fmt: skip
-    place = np.flatnonzero(~hole)
-    if key is not None:
-        names = units[key].to_numpy()
-        if units[key].iloc[place].duplicated().any():
-            raise EstimationError("one row a key", "the same key again", "give a column that is unique", column=key)
-        place = place[np.argsort(names[place], kind="stable")]
-    in_order = np.array_equal(place, np.arange(len(y)))
-    rows = units if in_order else units.iloc[place]
-    t, y = t[place], y[place]
-    if min(t.sum(), (~t).sum()) < 2:
-        raise EstimationError("two treated and two comparison units with an outcome",
-                              f"{int(t.sum())} and {int((~t).sum())}", "widen the cohort", column=outcome)  # fmt: skip
-    if np.ptp(y) == 0:
-        raise EstimationError("an outcome that varies", f"{y[0]:g} for everyone", "check its definition and horizon",
-                              column=outcome)  # fmt: skip
-    x, names_x = _columns(rows, covariates)
-    z, names_z = (x, names_x) if list(decide) == list(covariates) else _columns(rows, decide)
-    groups = None if cluster is None else pd.factorize(rows[cluster], sort=True)[0]
-    return Sample(
-        t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, outcome=outcome, total=len(units), notes=notes,
-        keys=rows.index.to_numpy() if key is None else names[place], groups=groups,
-        fold=_folds(rows, t, groups, folds, fold), binary=bool(((y == 0) | (y == 1)).all()),
-    )  # fmt: skip
-
-
-def _columns(rows: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    matrix, labels, _ = encode(rows, names, drop_base=True)
-    x = np.empty((len(rows), matrix.shape[1] + 1))
-    x[:, 0], x[:, 1:] = 1.0, matrix
-    return x, ["intercept", *labels]
-
-
-def _folds(rows, t, groups, folds, fold) -> np.ndarray | None:
-    """(n,) fold numbers: a column's, or dealt out in the order of keys, arm by arm (whole clusters together)."""
-    if fold is not None:
-        code = pd.factorize(rows[fold], sort=True)[0]
-    elif isinstance(folds, (int, np.integer)) and folds == 0:
-        return None
-    elif not isinstance(folds, (int, np.integer)) or folds < 2:
-        raise EstimationError("folds = 0 (models in sample) or 2 and more", f"folds = {folds!r}", "5 is common")
-    elif groups is not None:
-        code = groups % folds
-    else:
-        code = np.empty(len(t), int)
-        for arm in (t, ~t):
-            code[arm] = np.arange(int(arm.sum())) % folds
-    count = int(code.max()) + 1
-    seen = np.bincount(code[t], minlength=count), np.bincount(code[~t], minlength=count)
-    if count < 2 or min(seen[0].min(), seen[1].min()) < 1:
-        raise EstimationError("treated and comparison units in each of two or more folds",
-                              f"{seen[0].tolist()} treated, {seen[1].tolist()} comparison",
-                              "ask for fewer folds")  # fmt: skip
-    return code
-
-
 def fit_nuisances(
-    sample: Sample, *, outcome_model: Any, propensity_model: Any, target: Target, interact: bool = True,
+    sample: Units, *, outcome_model: Any, propensity_model: Any, target: Target, interact: bool = True,
     clip: float | None = None, outcome_weights: Any = None, known: np.ndarray | None = None,
 ) -> Nuisances:  # fmt: skip
     """Both models on the sample, each unit predicted by models that have not seen its fold.
@@ -195,7 +72,7 @@ def fit_nuisances(
     return Nuisances(p=p, m=m, clipped=clipped, notes=notes)
 
 
-def fitted_values(sample: Sample, y: np.ndarray, model: Any) -> np.ndarray:
+def fitted_values(sample: Units, y: np.ndarray, model: Any) -> np.ndarray:
     """(n,) E[y | x] for both arms together, each unit by a model that has not seen its fold."""
     whole = np.ones(len(y), bool)
     if sample.fold is None:
@@ -209,7 +86,7 @@ def fitted_values(sample: Sample, y: np.ndarray, model: Any) -> np.ndarray:
     return out
 
 
-def _one_model(sample: Sample, y: np.ndarray, rows: np.ndarray, model: Any) -> Any:
+def _one_model(sample: Units, y: np.ndarray, rows: np.ndarray, model: Any) -> Any:
     if not isinstance(model, str):
         return _fitted(model, sample.x[rows], y[rows])
     if model not in ("linear", "logit"):
@@ -295,7 +172,7 @@ def _sklearn(model, z, t, asked) -> np.ndarray:
     return own.predict_proba(asked[:, 1:])[:, 1]
 
 
-def _overlap(p, sample: Sample, target: Target, clip) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _overlap(p, sample: Units, target: Target, clip) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Probabilities fit to divide by: none so near 0 or 1 that nobody is comparable, clipped only where asked to."""
     if clip is not None:
         if not 0 < clip < 0.5:

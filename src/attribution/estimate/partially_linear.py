@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
-from .nuisance import Missing, by_group, fitted_values, read_units
+from .nuisance import by_group, fitted_values
+from .units import Missing, read_units
 
 
 def partially_linear(

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..design.pairs import ends, pair_weights
+from ..design.stratify import stratum_weights
 from ..errors import EstimationError
 from ..results import Design
-from .att import _complete, read_outcome
+
+CELLS = ("exact", "coarsened", "subclass")  # methods whose strata are made again where outcomes are missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
                               "make one: match, stratify, weight, or everyone() for a trial")  # fmt: skip
     name, y = read_outcome(design, outcome, data)
     t = design.treated
-    weights, dropped = _complete(design, t, np.isfinite(y))
+    weights, dropped = complete_weights(design, t, np.isfinite(y))
     rows = np.flatnonzero(weights > 0)
     arms = t[rows]
     if min(arms.sum(), (~arms).sum()) < least:
@@ -58,11 +61,78 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
         )  # fmt: skip
     notes = list(design.notes)
     if dropped:
-        what = "pair" if len(design.pairs) else "unit"
-        many = "s were" if dropped > 1 else " was"
-        notes.append(f"{dropped:,} {what}{many} left out: {name} is missing.")
+        notes.append(left_out(design, name, dropped))
     return Sample(name=name, rows=rows, y=y[rows], treated=arms, weight=weights[rows],
                   group=np.unique(design.strata[rows], return_inverse=True)[1], notes=tuple(notes))  # fmt: skip
+
+
+def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
+    """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
+    units = design.units
+    if isinstance(outcome, str):
+        frame = units if data is None else data
+        if outcome not in frame.columns:
+            raise EstimationError(f"a column {outcome!r}", "no such column", "name a column of the units or of data=",
+                                  column=outcome)  # fmt: skip
+        if data is None:
+            series = units[outcome]
+        elif data.index.equals(units.index):
+            series = data[outcome]
+        else:
+            absent = units.index.difference(data.index)
+            if len(absent) or not data.index.is_unique:
+                raise EstimationError("data= with one row for every unit of the design, on the same index",
+                                      "an index that does not fit", "give the frame the index of the units",
+                                      count=len(absent) or None, keys=absent.tolist())  # fmt: skip
+            series = data[outcome].loc[units.index]
+        name = outcome
+    else:
+        series, name = pd.Series(np.asarray(outcome)), str(getattr(outcome, "name", None) or "outcome")
+        if series.shape != (len(units),):
+            raise EstimationError(
+                f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit"
+            )
+    return name, numeric(series, name)
+
+
+def numeric(series: pd.Series, name: str) -> np.ndarray:
+    """(n,) floats of an outcome that is a number or 0/1, and finite where it is known; missing stays missing."""
+    if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
+        raise EstimationError("a numeric or 0/1 outcome", f"type {series.dtype}", "code it as a number", column=name)
+    y = series.to_numpy(dtype=float, na_value=np.nan)
+    if np.isinf(y).any():
+        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=name,
+                              count=int(np.isinf(y).sum()))  # fmt: skip
+    return y
+
+
+def complete_weights(design: Design, t: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, int]:
+    """Design weights on complete pairs, and the number of pairs (or units, without pairs) left out."""
+    weights = np.asarray(design.weights, float)
+    if known[weights > 0].all():
+        return weights, 0
+    if not len(design.pairs):
+        lost = ~known & (weights > 0)
+        if design.spec.get("method") in CELLS:
+            return _reweighted(np.where(lost, -1, design.strata), t, design.target), int(lost.sum())
+        return np.where(known, weights, 0.0), int(lost.sum())
+    left, right = ends(design.pairs)
+    whole = known[left] & known[right]
+    return pair_weights(left[whole], right[whole], len(t), design.target)[0], int((~whole).sum())
+
+
+def _reweighted(strata: np.ndarray, t: np.ndarray, target: str) -> np.ndarray:
+    """Weights made again within the strata that still hold both arms."""
+    inside = strata >= 0
+    arms = np.zeros((strata.max(initial=0) + 1, 2), bool)
+    arms[strata[inside], t[inside].astype(int)] = True
+    return stratum_weights(np.where(inside & arms[strata].all(axis=1), strata, -1), t, target)
+
+
+def left_out(design: Design, name: str, dropped: int) -> str:
+    """The sentence for pairs (or units, without pairs) that `complete_weights` left out."""
+    whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
+    return f"{dropped:,} of {whole:,} {what} {'was' if dropped == 1 else 'were'} left out because {name} is missing."
 
 
 def check_level(level: float) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import refuse_missing, require_columns
+from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_p_value, normal_quantile, wald
 from ..results import Design, Effects, Result
-from .att import read_outcome
 from .g_computation import Vcov, potential_means, read_sample, target
 from .glm import Family
+from .sample import read_outcome
 
 Correction = Literal["holm", "bh"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.match import ends
+from ..design.matching.search import search_of
+from ..design.pairs import ends
 from ..design.propensity import Propensity
-from ..design.search import search_of
 from ..errors import EstimationError
 from ..results import Design, Result
-from .att import read_outcome
+from .sample import read_outcome
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

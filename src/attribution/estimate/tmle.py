@@ -12,7 +12,8 @@ from ..errors import EstimationError
 from ..results import Effects
 from .aipw import effects_of, trimmed
 from .g_computation import Scale
-from .nuisance import Missing, by_group, fit_nuisances, read_units
+from .nuisance import by_group, fit_nuisances
+from .units import Missing, read_units
 
 
 def tmle(

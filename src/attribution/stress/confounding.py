@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import encode, refuse_missing, require_columns
+from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..estimate.sample import check_level, sample
 from ..inference import student_p_value, student_quantile

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..design.propensity import to_pandas
+from ..design.table import to_pandas
 from ..errors import DesignError
 from ..results import Check
 from .independence import partial_correlations

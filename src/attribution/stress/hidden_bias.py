@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EstimationError
-from ..estimate.att import read_outcome
-from ..estimate.sample import check_level
+from ..estimate.sample import check_level, read_outcome
 from ..results import Design, Result
 
 Alternative = Literal["greater", "less"]

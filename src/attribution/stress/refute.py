@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.match import match
-from ..design.propensity import require_columns, to_pandas
+from ..design.table import require_columns, to_pandas
 from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
 from ..results import Check, Design

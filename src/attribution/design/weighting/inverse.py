@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .newton import Columns, Weighted, logit, probit
-from .propensity import Propensity, columns_of, fit_link
-from .table import encode
+from ..newton import Columns, Weighted, logit, probit
+from ..propensity import Propensity, columns_of, fit_link
+from ..table import encode
 
 
 def inverse(columns: Columns, t, base, target, names, origins, link="logit") -> Weighted:

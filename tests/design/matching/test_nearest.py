@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.design.metric import Space, line, space
-from attribution.design.nearest import Side, greedy, k_nearest
-from attribution.design.neighbours import Pool
+from attribution.design.matching.metric import Space, line, space
+from attribution.design.matching.nearest import Side, greedy, k_nearest
+from attribution.design.matching.neighbours import Pool
 
 
 def world(seed, n, kind):
@@ -91,7 +91,7 @@ def test_greedy_with_more_than_the_candidates(monkeypatch):
 
 
 def test_too_many_ties_are_refused(monkeypatch):
-    from attribution.design import nearest
+    from attribution.design.matching import nearest
     from attribution.errors import DesignError
 
     monkeypatch.setattr(nearest, "_PAIRS", 1000)

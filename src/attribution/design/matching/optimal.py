@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import pandas as pd
 
-from ..errors import DesignError
+from ...errors import DesignError
 
 Allowed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _DENSE = 20_000_000  # pairs of one cell held as a full matrix (160 MB)
@@ -74,21 +73,6 @@ def full_sets(
     one, other = np.concatenate(left), np.concatenate(right)
     order = np.lexsort((other, one))
     return one[order], other[order]
-
-
-def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
-    """Rows in the order of a unique key, or as they come."""
-    if key is None:
-        return np.arange(len(units))
-    twice = units[key][units[key].duplicated()]
-    if len(twice):
-        raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,
-                          count=len(twice), keys=twice.unique().tolist())  # fmt: skip
-    return np.argsort(units[key].to_numpy(), kind="stable")
-
-
-def no_pairs() -> pd.DataFrame:
-    return pd.DataFrame({"treated": np.empty(0, int), "comparison": np.empty(0, int), "distance": np.empty(0)})
 
 
 def _points(place: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from matching_reference import LALONDE, case, data
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from attribution.design import optimal
-from attribution.design.optimal import full_sets, optimal_pairs
+from attribution.design.matching import optimal
+from attribution.design.matching.optimal import full_sets, optimal_pairs
 from attribution.design.propensity import propensity
 from attribution.errors import DesignError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DesignError
+from ...errors import DesignError
 from .metric import Space
 from .neighbours import Pool
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
-from .propensity import encode
+from ...errors import DesignError
+from ..table import encode
 
 VectorDistance = Literal["mahalanobis", "mahalanobis_total", "robust_mahalanobis", "scaled_euclidean"]
 VECTOR_DISTANCES = ("mahalanobis", "mahalanobis_total", "robust_mahalanobis", "scaled_euclidean")

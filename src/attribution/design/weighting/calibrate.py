@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import DesignError
-from .newton import Columns, Fit, Weighted, both_to_all, tilt, tilt_to_all
+from ...errors import DesignError
+from ..newton import Columns, Fit, Weighted, both_to_all, tilt, tilt_to_all
 
 
 def powers(x: np.ndarray, names: list[str], origins: list[str], moments: int):

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
-from .discard import outside
+from ...errors import DesignError
+from ..discard import outside
+from ..propensity import Propensity, propensity
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, space
 from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
-from .propensity import Propensity, propensity
 
 Distance = Literal["logit", "propensity"] | VectorDistance
 Calipers = float | Mapping[str, float] | None

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DesignError
-from .newton import Columns, Weighted, blocks, newton
+from ...errors import DesignError
+from ..newton import Columns, Weighted, blocks, newton
 
 
 def multinomial(columns: Columns, level: np.ndarray, names: list[Any], goal: int | None) -> Weighted:
