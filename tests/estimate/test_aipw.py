@@ -216,7 +216,7 @@ def test_bad_input():
     options = {"outcome": "y", "covariates": ["x"]}
     with pytest.raises(EstimationError, match=r"missing values.*\[2\]"):
         at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", **options)
-    left = at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", missing="left_out", **options)
+    left = at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", missing="leave_out", **options)
     assert "2 of 200 units were left out" in left.notes[0] and left.estimand == "ATE where y is known"
     with pytest.raises(EstimationError, match="varies"):
         at.aipw(frame.assign(y=3.0), "t", **options)

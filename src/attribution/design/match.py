@@ -45,6 +45,7 @@ def match(
         `unmatched` others without partner. Comparison weights are the sum of 1/(partners of the treated unit), scaled
         to the number of matched comparisons; for `target` "all" a unit's weight is 1 plus what it stands in for. How
         many choices were ties is in the notes; `tie_range` says what they are worth.
+    Example : `at.match(units, "treated", covariates=["age", "pay_before"], caliper_sd=0.2, exact=["town"], key="id")`
     Checked : reference/match nn1_*, nn2_replace_lalonde, mahal1_replace_nsw_psid (MatchIt 4.7.2), ai_* (Matching
         4.10.8).
 

@@ -12,7 +12,7 @@ from ..design.matching.search import search_of
 from ..design.pairs import ends
 from ..design.propensity import Propensity
 from ..errors import EstimationError
-from ..results import Design, Result
+from ..results import Design, Result, require_design
 from .sample import read_outcome
 
 
@@ -56,6 +56,7 @@ def tie_range(
     """
     if orders < 1:
         raise EstimationError("orders >= 1", f"{orders}", "200 is common")
+    require_design(design)
     if not len(design.pairs) or "tied" not in design.spec:
         raise EstimationError("a design from `match`", "a design without its pairs", "build it with `match`")
     name, y = read_outcome(design, outcome, data)

@@ -20,7 +20,7 @@ def tmle(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], scale: Scale = "difference",
     outcome_model: Any = None, propensity_model: Any = None, folds: int = 0, fold: str | None = None,
     key: str | None = None, cluster: str | None = None, trim: float | None = None, clip: float | None = None,
-    interact: bool = True, bound: float = 0.0005, missing: Missing = "refused", parts: bool = False,
+    interact: bool = True, bound: float = 0.0005, missing: Missing = "refuse", parts: bool = False,
     unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment over all units, by targeted maximum likelihood: the ATE.
