@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import EstimationError
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope
+from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, usual
 from .units import Missing, Units, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
@@ -64,8 +64,8 @@ def aipw(
     sample = read_units(units, treatment, outcome, covariates, key=key, cluster=cluster, folds=folds, fold=fold,
                         missing=missing, propensity_covariates=propensity_covariates)  # fmt: skip
     options: dict[str, Any] = {
-        "outcome_model": outcome_model or ("logit" if sample.binary else "linear"), "target": target, "clip": clip,
-        "propensity_model": propensity_model or "logit", "interact": interact,
+        "outcome_model": usual(outcome_model, "logit" if sample.binary else "linear"), "target": target, "clip": clip,
+        "propensity_model": usual(propensity_model, "logit"), "interact": interact,
         "outcome_weights": _weights(form, target),
     }  # fmt: skip
     sample, estimand, notes = trimmed(sample, trim, target, options)
