@@ -137,7 +137,7 @@ def test_overlap_fails_on_psid_and_passes_on_a_randomised_trial():
 def test_overlap_of_weights_speaks_of_weight():
     check = overlap(weight(data("lalonde"), "treat", covariates=LALONDE, method="entropy"))
     assert check.passed is True
-    assert "at least 75% of the treated carry weight" in check.text
+    assert "At least 75% of the treated carry weight" in check.text
 
 
 def test_overlap_fails_when_a_covariate_stays_apart():

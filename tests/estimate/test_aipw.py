@@ -183,6 +183,17 @@ def test_cross_fitted_trees_find_what_lines_miss():
         at.aipw(frame, "t", outcome="y", covariates=["x"], outcome_model=models["outcome_model"])
 
 
+@pytest.mark.parametrize("call", [at.aipw, at.tmle])
+def test_forests_are_models_too(call):
+    """An unfitted ensemble has a length, which raises when asked for."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    found = call(curved(400, 1), "t", outcome="y", covariates=["x", "x2"], folds=2,
+                 outcome_model=RandomForestRegressor(10, min_samples_leaf=20, random_state=0),
+                 propensity_model=RandomForestClassifier(10, min_samples_leaf=100, random_state=0))  # fmt: skip
+    assert np.isfinite(found.std_error).all() and "outcome: RandomForestRegressor" in found.summary()
+
+
 def test_clusters_go_whole_into_folds_and_scores():
     frame = curved(600, 3)
     twice = pd.concat([frame, frame.assign(who=frame["who"] + 600)], ignore_index=True)
@@ -216,7 +227,7 @@ def test_bad_input():
     options = {"outcome": "y", "covariates": ["x"]}
     with pytest.raises(EstimationError, match=r"missing values.*\[2\]"):
         at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", **options)
-    left = at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", missing="left_out", **options)
+    left = at.aipw(frame.assign(y=frame["y"].where(frame["who"] > 1)), "t", missing="leave_out", **options)
     assert "2 of 200 units were left out" in left.notes[0] and left.estimand == "ATE where y is known"
     with pytest.raises(EstimationError, match="varies"):
         at.aipw(frame.assign(y=3.0), "t", **options)

@@ -24,7 +24,7 @@ def compare(fit, r):
 
 
 def test_reference():
-    fit = multi_valued(births(), "msmoke", "bweight", covariates=NAMES, reference=0)
+    fit = multi_valued(births(), "msmoke", outcome="bweight", covariates=NAMES, reference=0)
     compare(fit, case("ipw_multi_cattaneo2")["results"])
     assert fit.labels["term"].tolist() == ["1 vs 0", "2 vs 0", "3 vs 0"]
     assert fit.n_treated.tolist() == [200, 337, 327] and fit.n_comparison.tolist() == [3778] * 3
@@ -36,13 +36,13 @@ def test_canary(path):
     r = case("ipw_multi_cattaneo2")["results"]
     r[path] = {k: v * 1.001 for k, v in r[path].items()} if path != "ess" else [v * 1.001 for v in r[path]]
     with pytest.raises(AssertionError):
-        compare(multi_valued(births(), "msmoke", "bweight", covariates=NAMES, reference=0), r)
+        compare(multi_valued(births(), "msmoke", outcome="bweight", covariates=NAMES, reference=0), r)
 
 
 @pytest.mark.parametrize(("whom", "target"), [("all", "all"), (1, "treated")])
 def test_two_levels_are_weights_and_att(whom, target):
     frame = births()
-    fit = multi_valued(frame, "mbsmoke", "bweight", covariates=NAMES, reference=0, target=whom)
+    fit = multi_valued(frame, "mbsmoke", outcome="bweight", covariates=NAMES, reference=0, target=whom)
     peer = att(weight(frame, "mbsmoke", covariates=NAMES, target=target), "bweight", vcov="m_estimation")
     assert fit.estimate[0] == pytest.approx(peer.estimate[0], rel=1e-8)
     assert fit.std_error[0] == pytest.approx(peer.std_error[0], rel=1e-8)
@@ -61,7 +61,7 @@ def ways(n, seed):
 def test_recovers_the_effects_of_three_ways():
     truth, hits, gaps = {"apprentice vs paid": 1.0, "free vs paid": 0.5}, [], []
     for seed in range(120):
-        fit = multi_valued(ways(600, seed), "way", "y", covariates=["x", "z", "b"], reference="paid")
+        fit = multi_valued(ways(600, seed), "way", outcome="y", covariates=["x", "z", "b"], reference="paid")
         assert fit.labels["term"].tolist() == list(truth)
         low, high = fit.conf_int()
         aim = np.array(list(truth.values()))
@@ -73,13 +73,13 @@ def test_recovers_the_effects_of_three_ways():
 
 def test_order_of_rows_and_missing_outcomes():
     frame = ways(400, 0)
-    one = multi_valued(frame, "way", "y", covariates=["x", "b"], reference="paid", target="free")
-    two = multi_valued(frame.sample(frac=1, random_state=1), "way", "y", covariates=["x", "b"], reference="paid",
-                       target="free")  # fmt: skip
+    one = multi_valued(frame, "way", outcome="y", covariates=["x", "b"], reference="paid", target="free")
+    two = multi_valued(frame.sample(frac=1, random_state=1), "way", outcome="y", covariates=["x", "b"],
+                       reference="paid", target="free")  # fmt: skip
     np.testing.assert_allclose(two.estimate, one.estimate, rtol=1e-9)
     np.testing.assert_allclose(two.std_error, one.std_error, rtol=1e-9)
     assert one.estimand == "effect on the units of way free, each level against paid"
-    holes = multi_valued(frame.assign(y=frame["y"].where(np.arange(400) >= 5)), "way", "y", covariates=["x"],
+    holes = multi_valued(frame.assign(y=frame["y"].where(np.arange(400) >= 5)), "way", outcome="y", covariates=["x"],
                          reference="paid")  # fmt: skip
     assert " where y is known, each level against " in holes.estimand
     assert "5 units without y were left out of the means." in holes.notes
@@ -96,11 +96,12 @@ def test_order_of_rows_and_missing_outcomes():
 ])  # fmt: skip
 def test_refusals(change, options, says):
     with pytest.raises(AttributionError, match=says):
-        multi_valued(change(ways(300, 1)), "way", "y", **{"covariates": ["x", "z"], "reference": "paid", **options})
+        multi_valued(change(ways(300, 1)), "way",
+                     **{"outcome": "y", "covariates": ["x", "z"], "reference": "paid", **options})  # fmt: skip
 
 
 def test_input_is_not_changed():
     frame = ways(200, 2)
     before = frame.copy()
-    multi_valued(frame, "way", "y", covariates=["x"], reference="paid")
+    multi_valued(frame, "way", outcome="y", covariates=["x"], reference="paid")
     pd.testing.assert_frame_equal(frame, before)

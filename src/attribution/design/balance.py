@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DesignError
-from ..results import Balance, Check, Design
+from ..results import Balance, Check, Design, require_design
 from .arms import Arms, Figures
 from .table import categories, refuse_missing, require_columns
 from .terms import Term, interactions_of, read_terms, squares_of
@@ -34,6 +34,7 @@ def balance(
         of the original sample. "Before" carries the design's sampling weights, where it has them.
     Edge cases : a constant covariate has SMD 0; one that is constant within both arms at different values, infinity;
         both are named in the notes. A combination that nobody has is left out, and counted.
+    Example : `at.balance(design, squares=True).readable(order="worst")`; `at.plots.love(at.balance(design))` draws it.
     Checked : reference/match balance_before/after of nn1_* (MatchIt 4.7.2), cobalt_balance_lalonde with its squares and
         interactions and ipw_*, ebal_*, cbps_* (cobalt 4.5.5).
 
@@ -52,6 +53,7 @@ def balance(
     Balance whose table has columns covariate, sample (before | after), mean_treated, mean_comparison, smd,
     variance_ratio, ks, ecdf_mean, kind; categories one row a level (`name_level`), the distance last.
     """
+    require_design(design)
     if covariates is None:
         covariates = [*design.covariates, *(design.spec.get("exact") or ())]
     names = list(dict.fromkeys(covariates))
@@ -155,8 +157,8 @@ def overlap(
     least_covered : share in [0, 1]. good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin
         2001).
     """
-    t = design.treated
     after = balance(design).table.query("sample == 'after' and covariate != 'distance'")
+    t = design.treated
     sizes = after["smd"].abs().to_numpy()
     where, largest = str(after["covariate"].iloc[int(sizes.argmax())]), float(sizes.max())
     covered, ess = design.covered_share, design.ess
@@ -175,10 +177,10 @@ def overlap(
     have = "have a partner" if len(design.pairs) else "carry weight"
     failed = []
     if covered < least_covered:
-        failed.append(f"fewer than {least_covered:.0%} of the treated {have}")
+        failed.append(f"Fewer than {least_covered:.0%} of the treated {have}")
     if largest > worst_smd:
         failed.append(f"{where} still differs by {largest:.2f} SD (at most {worst_smd} is allowed)")
-    good = f"at least {least_covered:.0%} of the treated {have}, and no covariate differs by more than {largest:.2f} SD"
+    good = f"At least {least_covered:.0%} of the treated {have}, and no covariate differs by more than {largest:.2f} SD"
     passed = False if failed else True if largest <= good_smd else None
     return Check(
         name="overlap", question="Do the treated have comparable units to be compared with?", statistic=covered,

@@ -12,16 +12,12 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import DesignError
 from ..results import Design
-from .discard import Discard, no_overlap
-from .matching.metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
-from .matching.nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
+from .discard import Discard
+from .matching.metric import VECTOR_DISTANCES
+from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
-from .propensity import Propensity, propensity
+from .propensity import Propensity
 from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
-
-Distance = Literal["logit", "propensity"] | VectorDistance
-Calipers = float | Mapping[str, float] | None
-_SCORES = ("logit", "propensity")
 
 
 def match(
@@ -49,6 +45,7 @@ def match(
         `unmatched` others without partner. Comparison weights are the sum of 1/(partners of the treated unit), scaled
         to the number of matched comparisons; for `target` "all" a unit's weight is 1 plus what it stands in for. How
         many choices were ties is in the notes; `tie_range` says what they are worth.
+    Example : `at.match(units, "treated", covariates=["age", "pay_before"], caliper_sd=0.2, exact=["town"], key="id")`
     Checked : reference/match nn1_*, nn2_replace_lalonde, mahal1_replace_nsw_psid (MatchIt 4.7.2), ai_* (Matching
         4.10.8).
 
@@ -79,45 +76,14 @@ def match(
                "exact": tuple(exact), "anti_exact": tuple(anti_exact), "ties": ties, "tie_tolerance": tie_tolerance,
                "discard": discard, "key": key, "person": person,
                "covariate_weights": None if covariate_weights is None else dict(covariate_weights)}  # fmt: skip
-    calipers = _calipers(caliper_sd, distance)
+    calipers = calipers_of(caliper_sd, distance)
     treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
     order = key_order(units, key)
-    asked = [name for name in calipers if name not in _SCORES]
-    needed = [treatment, *covariates, *exact, *anti_exact, *asked, *([person] if person else [])]
-    rows = units[list(dict.fromkeys(needed))]
-    rows = rows if key is None else rows.iloc[order]
-    t = treated[order]
-    probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, discard)
-    numbers = {"propensity": probability, "logit": logit}
-    if distance == "logit" or distance == "propensity":
-        d = on_grid(numbers[distance])
-        where = line(d)
-    else:
-        d, where = None, space(rows, covariates, t, distance, covariate_weights)
-    bounded = {name: numbers[name] if name in _SCORES else rows[name].to_numpy(float) for name in calipers}
-    widths = {name: calipers[name] * float(np.std(values, ddof=1)) for name, values in bounded.items()}
-    side = Side(
-        calipers=tuple((bounded[name], widths[name]) for name in sorted(bounded, key=lambda one: calipers[one])),
-        differ=tuple(pd.factorize(rows[name])[0] for name in anti_exact),
-    )
-    cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(n, int)
-    who = pd.factorize(rows[person])[0] if person else None
-    lost = no_overlap(probability, t, discard) if discard is not None else np.zeros(n, bool)
-
-    focal, partner, tied = [], [], 0
-    for arm in (True,) if target == "treated" else (True, False):
-        asking, pool = np.flatnonzero((t == arm) & ~lost), np.flatnonzero((t != arm) & ~lost)
-        if not (len(asking) and len(pool)):
-            continue
-        if logit is not None and d is not None:
-            asking = asking[np.argsort(-logit[asking], kind="stable")]
-        i, j, more = _choose(asking, pool, where, d, cell, side, widths, options, who)
-        focal.append(i)
-        partner.append(j)
-        tied += more
-    left, right = (np.concatenate(focal), np.concatenate(partner)) if focal else (np.empty(0, int), np.empty(0, int))
+    search = search_of(units, treatment, covariates, options, target, score, order, treated)
+    t, lost, cell, d, widths = search.treated, search.lost, search.cell, search.d, search.widths
+    left, right, tied = search.pairs()
     if not len(left):
         limit = ", ".join(f"{name} {width:.3g}" for name, width in widths.items())
         raise DesignError(
@@ -132,79 +98,24 @@ def match(
     arms[cell[~lost], t[~lost].astype(int)] = True
     discarded = lost | ~arms[cell].all(axis=1)
     groups = np.full(n, -1)
-    groups[matched] = _independent(matched, left, right, who, replace)
+    groups[matched] = _independent(matched, left, right, search.who, replace)
     back = np.empty(n, int)
     back[order] = np.arange(n)  # row -> position in key order
-    gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(where.squared(left, right))
+    gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(search.where.squared(left, right))
     pairs = _pairs(order, left, right, gap, t, target)
     primary = widths.get(distance)
     return Design(
         estimand=_estimand(t, partners > 0, target), units=units.copy(), treatment=treatment,
         covariates=tuple(covariates), weights=weights[back], pairs=pairs, strata=groups[back],
         discarded=discarded[back], unmatched=(~matched & ~discarded)[back], target=target,
-        propensity=None if probability is None else probability[back], distance=None if d is None else d[back],
+        propensity=None if search.probability is None else search.probability[back],
+        distance=None if d is None else d[back],
         spec=options | {"caliper_width": primary, "caliper_widths": widths, "tied": tied,
                         "score": None if score is None else "given"},
         notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
     )  # fmt: skip
 
 
-def _choose(
-    asking, pool, where: Space, d, cell, side: Side, widths, options, who
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(focal, partner, ties) by the kernel that fits: sorting where the distance is one number, else a search."""
-    ratio, replace = options["ratio"], options["replace"]
-    plain = d is not None and not side.differ and set(widths) <= {options["distance"]}
-    width = widths.get(options["distance"], np.inf)
-    if options["method"] == "optimal":
-        from .matching.optimal import optimal_pairs
-
-        rows = np.sort(np.concatenate([asking, pool]))
-        left, right = optimal_pairs(
-            np.isin(rows, asking), (where.points() if d is None else d)[rows], ratio=ratio, width=width,
-            cell=cell[rows], allowed=None if plain else lambda i, j: side.allows(rows[i], rows[j]),
-        )  # fmt: skip
-        return rows[left], rows[right], 0
-    if not replace:
-        if plain:
-            return greedy_line(asking, pool, d, cell, width, ratio, who)
-        return greedy(asking, pool, where, cell, side, ratio, who)
-    if plain and options["ties"] == "key":
-        return k_nearest_line(asking, pool, d, cell, width, ratio)
-    scale = float(np.std(d, ddof=1)) if d is not None else 1.0
-    return k_nearest(
-        asking, pool, where, cell, side, ratio, all_ties=options["ties"] == "all", tolerance=options["tie_tolerance"],
-        reach=np.inf if not np.isfinite(width) else (width / scale) ** 2 * (1 + 1e-9),
-    )  # fmt: skip
-
-
-def _calipers(caliper_sd: Calipers, distance: str) -> dict[str, float]:
-    """{column or score: SDs}; a bare number, or "distance", means the score that is matched on."""
-    if caliper_sd is None:
-        return {}
-    given = dict(caliper_sd) if isinstance(caliper_sd, Mapping) else {"distance": caliper_sd}
-    for name, width in given.items():
-        if isinstance(width, str | bool) or not width > 0:
-            raise DesignError("caliper_sd > 0", f"caliper_sd = {width}", "0.2 is common; None for no caliper",
-                              column=str(name))  # fmt: skip
-    if "distance" in given and distance in VECTOR_DISTANCES:
-        raise DesignError("a caliper on something with a standard deviation", f"one on the {distance} distance",
-                          'give {"propensity": 0.2}, {"logit": 0.2} or {a covariate: SDs}')  # fmt: skip
-    out: dict[str, float] = {}
-    for name, width in given.items():
-        name = distance if name == "distance" else str(name)
-        out[name] = min(float(width), out.get(name, np.inf))
-    return out
-
-
-def _scores(rows, treatment, covariates, score, order, distance, calipers, discard):
-    """(probability, logit) in key order, where anything asks for them; else None, None."""
-    if score is not None:
-        return score.probability[order], score.logit[order]
-    if distance in _SCORES or discard is not None or any(name in _SCORES for name in calipers):
-        fitted = propensity(rows, treatment, covariates)
-        return fitted.probability, fitted.logit
-    return None, None
 
 
 def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:
@@ -234,7 +145,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             raise DesignError(f"{name} {listed}", f"{options[name]!r}", "choose one of these")
 
     choice("method", ("nearest", "optimal"))
-    choice("distance", (*_SCORES, *VECTOR_DISTANCES))
+    choice("distance", (*SCORES, *VECTOR_DISTANCES))
     choice("ties", ("key", "all"))
     choice("target", ("treated", "all"))
     choice("discard", (None, "common_support", "crump"))
@@ -251,7 +162,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
     if options["method"] == "optimal" and (replace or person):
         raise DesignError("optimal pairs without replacement and without person=", "one of them",
                           'use method="nearest"')  # fmt: skip
-    asked = [name for name in calipers if name not in _SCORES]
+    asked = [name for name in calipers if name not in SCORES]
     columns = [*covariates, *options["exact"], *options["anti_exact"], *asked, *(c for c in (key, person) if c)]
     require_columns(units, [treatment, *columns])
     if treatment in columns:
@@ -292,10 +203,10 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
     alone, out = int((t & ~matched).sum()), int((t & discarded & ~lost).sum())
     if alone:
         off = int((t & lost).sum())
-        why = [f"{out:,} in an exact cell without comparison units"] if exact else []
-        why += [f"{off:,} outside the overlap of the propensity"] if off else []
-        where = f" ({', '.join(why)})" if why else ""
-        notes.append(f"{alone:,} of {total:,} treated units have no partner{where}: "
+        why = [f"{out:,} of them in an exact cell without comparison units" if out else "",
+               f"{off:,} outside the overlap of the propensity" if off else ""]  # fmt: skip
+        where = ", ".join(filter(None, why))
+        notes.append(f"{alone:,} of {total:,} treated units have no partner{f' ({where})' if where else ''}: "
                      "the effect speaks for the others only.")  # fmt: skip
     off = int((~t & discarded & ~lost).sum())
     if off:

@@ -47,6 +47,7 @@ def stratify(
     Edge cases : units whose stratum lacks the other arm are `unmatched`, those a rule of overlap leaves out
         `discarded`. A constant covariate does no harm to cells; the propensity refuses it. Cells do not depend on the
         order of rows; sets of equal total distance go by `key`, or by row. Text columns of a file come as categories.
+    Example : `at.stratify(units, "treated", covariates=["age", "town"], method="coarsened", cuts={"age": [25, 40]})`
     Checked : reference/match exact_, cem_default_, cem_cutpoints_, subclass6_, full_lalonde (MatchIt 4.7.2).
 
     Parameters

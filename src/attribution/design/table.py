@@ -73,8 +73,10 @@ def sort_keys(key: pd.Series) -> np.ndarray:
 def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in units.columns]
     if missing:
+        letters = len(missing) > 1 and all(len(str(name)) == 1 for name in missing)
         raise DesignError(
-            f"columns {', '.join(map(str, names))}", "no such column", "check the spelling or build the column",
+            f"columns {', '.join(map(str, names))}", "no such column",
+            'give a list of columns, ["age"] and not "age"' if letters else "check the spelling or build the column",
             count=len(missing), keys=missing,
         )  # fmt: skip
     if not units.columns.is_unique:

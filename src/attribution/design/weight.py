@@ -42,6 +42,7 @@ def weight(
         entropy balancing aims at are estimated, too: WeightIt holds them fixed (lalonde: 780.9, ours and CBPS 789.7).
     Edge cases : missing values, separation, constant or collinear covariates and means that no weights can reach are
         refused by name. Weights are never clipped on the quiet; heavy ones are noted.
+    Example : `at.weight(units, "treated", covariates=["age", "pay_before"], method="entropy", key="id")`
     Checked : reference/match ipw_*_lalonde, ebal_att_*, cbps_att_lalonde (WeightIt 1.4.0), imbens_xu_rows_nsw_psid,
         trim_*, stata_teffects_cattaneo2 (ipw, through a probit score).
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import EstimationError
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope
+from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, usual
 from .units import Missing, Units, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
@@ -22,7 +22,7 @@ def aipw(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], target: Target = "all", form: Form = "aipw",
     outcome_model: Any = None, propensity_model: Any = None, propensity_covariates: Sequence[str] | None = None,
     interact: bool = True, normalised: bool = False, folds: int = 0, fold: str | None = None, key: str | None = None,
-    cluster: str | None = None, trim: float | None = None, clip: float | None = None, missing: Missing = "refused",
+    cluster: str | None = None, trim: float | None = None, clip: float | None = None, missing: Missing = "refuse",
     scale: Scale = "difference", std_error: StdError = "default", parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment, right if either model is: the ATE or the ATT.
@@ -38,6 +38,7 @@ def aipw(
         both models and of the means together (M-estimation), no dof correction. Summed by `cluster`, times G/(G-1).
     Edge cases : a probability of treatment within 1e-6 of 0 or 1 is refused, by count; `trim` leaves such units out,
         refits, and the estimand says so. Missing outcomes: refused, or left out and counted.
+    Example : `at.aipw(units, "treated", outcome="placed", covariates=["age", "town"], target="treated", key="id")`
     Checked : reference/match aipw_*, tmle_lalonde (aiptw), stata_teffects_cattaneo2, dml_lalonde (irm).
 
     Parameters
@@ -63,8 +64,8 @@ def aipw(
     sample = read_units(units, treatment, outcome, covariates, key=key, cluster=cluster, folds=folds, fold=fold,
                         missing=missing, propensity_covariates=propensity_covariates)  # fmt: skip
     options: dict[str, Any] = {
-        "outcome_model": outcome_model or ("logit" if sample.binary else "linear"), "target": target, "clip": clip,
-        "propensity_model": propensity_model or "logit", "interact": interact,
+        "outcome_model": usual(outcome_model, "logit" if sample.binary else "linear"), "target": target, "clip": clip,
+        "propensity_model": usual(propensity_model, "logit"), "interact": interact,
         "outcome_weights": _weights(form, target),
     }  # fmt: skip
     sample, estimand, notes = trimmed(sample, trim, target, options)

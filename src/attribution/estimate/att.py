@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
-from ..results import Design, Effects
+from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
 from .sample import CELLS, complete_weights, left_out, read_outcome
 
@@ -38,6 +38,8 @@ def att(
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
         for everybody has no standard error.
+        several partners only the incomplete pairs leave. Fewer than two groups: refused.
+    Example : `at.att(design, "placed", adjust=["age"], parts=True).tidy()`
     Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
         1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
 
@@ -54,6 +56,7 @@ def att(
     -------
     Effects with one term (named like the outcome), or three with `parts`.
     """
+    require_design(design)
     vcov = vcov or _usual(design, adjust)
     if vcov not in get_args(Vcov):
         raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")

@@ -18,7 +18,7 @@ from .sample import numeric
 
 
 def multi_valued(
-    units: Any, treatment: str, outcome: str, *, covariates: Sequence[str], reference: Any, target: Any = "all",
+    units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], reference: Any, target: Any = "all",
     unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome under each level minus under the reference level: the ATE, or the effect on one level's units.

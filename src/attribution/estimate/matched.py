@@ -54,7 +54,7 @@ class MatchedDid(Result):
 
 def matched_did(
     panel: Panel, design: Design, *, key: str, base_period: Base, by: By = "event_time",
-    base_outcome_matched: Literal["refused", "declared"] = "refused", unit: str | None = None,
+    base_outcome_matched: Literal["refuse", "declared"] = "refuse", unit: str | None = None,
     build: Callable[[list[str]], Design] | None = None,
 ) -> MatchedDid:  # fmt: skip
     """Difference-in-differences between matched, stratified or weighted units: ATT on those the design covers.
@@ -85,14 +85,14 @@ def matched_did(
     DesignError : the base-period outcome is in the match set, undeclared; an outcome after treatment is; units that do
         not belong together.
     """
-    if base_outcome_matched not in ("refused", "declared"):
-        raise DesignError('base_outcome_matched "refused" or "declared"', f"{base_outcome_matched!r}", "choose one")
+    if base_outcome_matched not in ("refuse", "declared"):
+        raise DesignError('base_outcome_matched "refuse" or "declared"', f"{base_outcome_matched!r}", "choose one")
     rows = _rows(panel, design, key)
     at_base, before, after = _outcomes_matched(panel, design, rows, base_period)
     if after:
         raise DesignError("a match set from before treatment", f"outcomes after it: {', '.join(after)}",
                           "match on what was known before treatment", count=len(after), keys=after)  # fmt: skip
-    if at_base and base_outcome_matched == "refused":
+    if at_base and base_outcome_matched == "refuse":
         raise DesignError(
             "a match set without the outcome of the base period", f"{', '.join(at_base)} among the covariates",
             'match on something else or earlier, or say base_outcome_matched="declared" to see both',

@@ -15,6 +15,11 @@ Target = Literal["all", "treated"]
 NO_OVERLAP = 1e-6  # a probability this near to 0 or 1 leaves nobody to compare with
 
 
+def usual(model: Any, otherwise: str) -> Any:
+    """The model, or the usual one for None; a forest that is not fitted has no truth value, so never `or`."""
+    return otherwise if model is None else model
+
+
 @dataclass(frozen=True, kw_only=True)
 class Nuisances:
     """Fitted p (n,) = P(treated | x) and m (2, n) = E[outcome | x] in each arm, treated first.

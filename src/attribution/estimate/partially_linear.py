@@ -17,7 +17,7 @@ from .units import Missing, read_units
 def partially_linear(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], outcome_model: Any = "linear",
     treatment_model: Any = "linear", folds: int = 5, fold: str | None = None, key: str | None = None,
-    cluster: str | None = None, missing: Missing = "refused", unit: str | None = None,
+    cluster: str | None = None, missing: Missing = "refuse", unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Effect of treatment when it is the same for all: an overlap-weighted average of effects where it is not.
 

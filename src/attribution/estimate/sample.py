@@ -12,7 +12,7 @@ from ..design.pairs import ends, pair_weights
 from ..design.stratify import stratum_weights
 from ..design.table import is_number, to_pandas
 from ..errors import EstimationError
-from ..results import Design
+from ..results import Design, require_design
 
 CELLS = ("exact", "coarsened", "subclass")  # methods whose strata are made again where outcomes are missing
 
@@ -69,6 +69,7 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
     """The outcome as (n,) floats in the order of the design's units; missing stays missing."""
+    require_design(design)
     units = design.units
     if isinstance(outcome, str):
         frame = units if data is None else to_pandas(data)

@@ -47,7 +47,7 @@ class Subgroups(Result):
         keep = ["kind", "term", "estimate", "std_error", "conf_low", "conf_high", "p_adjusted", "mde", "n_treated",
                 "n_comparison"]  # fmt: skip
         text = self.table[keep].to_string(index=False, float_format=lambda v: f"{v:,.4g}")
-        lines = [f"{self.effects.estimand} by {self.by}, in {self.effects.unit} "
+        lines = [f"{self.effects.estimand}, in {self.effects.unit} "
                  f"(95 % intervals each; p adjusted by {self.correction})", text]  # fmt: skip
         lines += [f"{level}: no estimate, {why}" for level, why in self.refused.items()]
         if self.heterogeneity is not None:
@@ -140,9 +140,11 @@ def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: floa
 
     Parameters
     ----------
-    std_error : number or array, of the estimate, in its unit. power, alpha : in (0, 1).
+    std_error : a number, an array, or Effects, whose standard errors are meant; the answer is in their unit.
+    power, alpha : in (0, 1).
     """
-    return (normal_quantile(1 - alpha / 2) + normal_quantile(power)) * np.asarray(std_error, float)
+    size = std_error.std_error if isinstance(std_error, Effects) else np.asarray(std_error, float)
+    return (normal_quantile(1 - alpha / 2) + normal_quantile(power)) * size
 
 
 def _table(effects: Effects, kind: str, correction: Correction, power: float) -> pd.DataFrame:

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.match import match
+from ..design.matching.search import search_of
 from ..design.pairs import ends
 from ..design.propensity import Propensity
 from ..errors import EstimationError
-from ..results import Design, Result
+from ..results import Design, Result, require_design
 from .sample import read_outcome
-
-_REBUILT = ("method", "distance", "ratio", "replace", "caliper_sd", "exact", "anti_exact", "ties", "tie_tolerance",
-            "discard", "person", "covariate_weights")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -38,8 +35,12 @@ class TieRange(Result):
 
     def summary(self) -> str:
         text = (f"{self.outcome}: {self.estimate:,.4g} in this design; {self.low:,.4g} to {self.high:,.4g} over "
-                f"{self.orders} orders of equally near units ({self.tied:,} choices were ties).")  # fmt: skip
+                f"{self.orders} orders of equally near units ({_ties(self.tied)}).")  # fmt: skip
         return "\n".join([text, *self.notes])
+
+
+def _ties(tied: int) -> str:
+    return "1 choice was a tie" if tied == 1 else f"{tied:,} choices were ties"
 
 
 def tie_range(
@@ -58,44 +59,41 @@ def tie_range(
     """
     if orders < 1:
         raise EstimationError("orders >= 1", f"{orders}", "200 is common")
+    require_design(design)
     if not len(design.pairs) or "tied" not in design.spec:
         raise EstimationError("a design from `match`", "a design without its pairs", "build it with `match`")
     name, y = read_outcome(design, outcome, data)
-    needed = [design.treatment, *design.covariates, *(c for k in ("exact", "anti_exact") for c in design.spec[k])]
-    calipers = design.spec["caliper_sd"]
-    needed += [c for c in calipers if c in design.units] if isinstance(calipers, dict) else []
-    needed += [design.spec["person"]] if design.spec["person"] else []
-    units = design.units[list(dict.fromkeys(needed))]
-    options = {option: design.spec[option] for option in _REBUILT}
+    search = search_of(design.units, design.treatment, design.covariates, {**design.spec, "key": None}, design.target,
+                       _score(design), np.arange(len(y)), design.treated)  # fmt: skip
+    rows = search.within_reach()
     rng = np.random.default_rng(seed)
     found = np.empty(orders)
     for draw in range(orders):
-        order = rng.permutation(len(units))
-        again = match(units.iloc[order], design.treatment, covariates=design.covariates, score=_score(design, order),
-                      target="all" if design.target == "all" else "treated", **options)  # fmt: skip
-        found[draw] = _mean_difference(again, y[order])
+        order = rng.permutation(rows)
+        focal, partner, _ = search.among(order).pairs()
+        found[draw] = _mean_difference(order[focal], order[partner], design.treated, y)
     return TieRange(
-        outcome=name, estimate=_mean_difference(design, y), low=float(np.nanmin(found)), high=float(np.nanmax(found)),
-        orders=orders, tied=int(design.spec["tied"]), estimates=found, notes=design.whom,
+        outcome=name, estimate=_mean_difference(*ends(design.pairs), design.treated, y), low=float(np.nanmin(found)),
+        high=float(np.nanmax(found)), orders=orders, tied=int(design.spec["tied"]), estimates=found,
+        notes=design.whom,
     )  # fmt: skip
 
 
-def _score(design: Design, order: np.ndarray) -> Propensity | None:
+def _score(design: Design) -> Propensity | None:
     if design.propensity is None:
         return None
-    p = design.propensity[order]
-    logit = design.distance[order] if design.spec["distance"] == "logit" and design.distance is not None else None
+    p = design.propensity
+    known = design.distance if design.spec["distance"] == "logit" else None
     nothing = pd.Series(dtype=float)
     return Propensity(
-        coefficients=nothing, std_error=nothing, probability=p, logit=np.log(p / (1 - p)) if logit is None else logit,
-        treated=design.treated[order], converged=True, log_likelihood=float("nan"),
+        coefficients=nothing, std_error=nothing, probability=p, logit=np.log(p / (1 - p)) if known is None else known,
+        treated=design.treated, converged=True, log_likelihood=float("nan"),
     )  # fmt: skip
 
 
-def _mean_difference(design: Design, y: np.ndarray) -> float:
-    focal, partner = ends(design.pairs)
+def _mean_difference(focal: np.ndarray, partner: np.ndarray, treated: np.ndarray, y: np.ndarray) -> float:
     whole = np.isfinite(y[focal]) & np.isfinite(y[partner])
     focal, partner = focal[whole], partner[whole]
     share = 1.0 / np.bincount(focal, minlength=len(y))[focal]
-    sign = np.where(design.treated[focal], 1.0, -1.0)
+    sign = np.where(treated[focal], 1.0, -1.0)
     return float((share * sign * (y[focal] - y[partner])).sum() / share.sum()) if len(focal) else float("nan")

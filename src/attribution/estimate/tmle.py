@@ -12,7 +12,7 @@ from ..errors import EstimationError
 from ..results import Effects
 from .aipw import effects_of, trimmed
 from .g_computation import Scale
-from .nuisance import by_group, fit_nuisances
+from .nuisance import by_group, fit_nuisances, usual
 from .units import Missing, read_units
 
 
@@ -20,7 +20,7 @@ def tmle(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], scale: Scale = "difference",
     outcome_model: Any = None, propensity_model: Any = None, folds: int = 0, fold: str | None = None,
     key: str | None = None, cluster: str | None = None, trim: float | None = None, clip: float | None = None,
-    interact: bool = True, bound: float = 0.0005, missing: Missing = "refused", parts: bool = False,
+    interact: bool = True, bound: float = 0.0005, missing: Missing = "refuse", parts: bool = False,
     unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment over all units, by targeted maximum likelihood: the ATE.
@@ -47,8 +47,8 @@ def tmle(
     sample = read_units(units, treatment, outcome, covariates, key=key, cluster=cluster, folds=folds, fold=fold,
                         missing=missing)  # fmt: skip
     options: dict[str, Any] = {
-        "outcome_model": outcome_model or ("logit" if sample.binary else "linear"), "target": "all", "clip": clip,
-        "propensity_model": propensity_model or "logit", "interact": interact,
+        "outcome_model": usual(outcome_model, "logit" if sample.binary else "linear"), "target": "all", "clip": clip,
+        "propensity_model": usual(propensity_model, "logit"), "interact": interact,
     }  # fmt: skip
     sample, estimand, notes = trimmed(sample, trim, "all", options)
     if not sample.binary and scale == "odds_ratio":

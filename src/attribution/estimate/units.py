@@ -13,7 +13,7 @@ from ..design.table import encode, key_order, read_treatment, refuse_missing, re
 from ..errors import EstimationError
 from .sample import numeric
 
-Missing = Literal["refused", "left_out"]
+Missing = Literal["refuse", "leave_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def read_units(
     """The units of a doubly robust estimate, in the order of `key`; every refusal of bad input is here."""
     units = to_pandas(units)
     t = read_treatment(units, treatment)
-    if missing not in ("refused", "left_out"):
-        raise EstimationError('missing "refused" or "left_out"', f"{missing!r}", "choose one of these")
+    if missing not in ("refuse", "leave_out"):
+        raise EstimationError('missing "refuse" or "leave_out"', f"{missing!r}", "choose one of these")
     extra = [name for name in (key, cluster, fold) if name is not None]
     decide = covariates if propensity_covariates is None else propensity_covariates
     named = list(dict.fromkeys([*covariates, *decide]))
@@ -66,9 +66,9 @@ def read_units(
                               "name what decides who is treated")  # fmt: skip
     y = numeric(units[outcome], outcome)
     hole = np.isnan(y)
-    if hole.any() and missing == "refused":
+    if hole.any() and missing == "refuse":
         raise EstimationError("an outcome for every unit", "missing values",
-                              'say missing="left_out" to estimate on the others, or use a later horizon',
+                              'say missing="leave_out" to estimate on the others, or use a later horizon',
                               column=outcome, count=int(hole.sum()), keys=units.index[hole].tolist())  # fmt: skip
     refuse_missing(units[~hole] if hole.any() else units, [*named, *extra])
     notes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ _NAMES = {
     "no_degree": "No school diploma", "partnered": "Living with a partner", "black": "Black", "hispanic": "Hispanic",
     "unemp_months": "Months without work", "household_size": "Household size", "children_u14": "Children under 14",
     "educ": "Years of school", "nodegree": "No school diploma", "married": "Married", "hisp": "Hispanic",
-    "re74": "Earnings in 1974", "re75": "Earnings in 1975", "u74": "Without work in 1974",
+    "re74": "Earnings in 1974", "re75": "Earnings in 1975", "re78": "Earnings in 1978", "u74": "Without work in 1974",
     "u75": "Without work in 1975",
     "test_score": "Admission test score", "distance": "Propensity (all covariates)", "landmark": "Landmark month",
     "application_quarter": "Quarter of application", "history_employed_share": "Share of past periods in work",
@@ -42,6 +42,8 @@ def pretty(name: Any, labels: Mapping[str, str] | None = None) -> str:
         return labels[text]
     if text in _NAMES:
         return _NAMES[text]
+    if text.endswith("_h"):  # outcomes of a cohort: income_h, employed_h
+        return f"{_LAGS.get(text[:-2], pretty(text[:-2]))} at the horizon"
     lag = re.fullmatch(r"([a-z]+)_lag_(\d+)", text)
     if lag:
         back = int(lag[2])

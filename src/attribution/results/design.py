@@ -9,7 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..errors import DesignError
 from .result import Result
+from .tables import as_html, short
+from .words import design_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,5 +95,22 @@ class Design(Result):
         return table.rename_axis("sample").reset_index()
 
     def summary(self) -> str:
-        return "\n".join([f"{self.estimand}; {self.covered_share:.0%} of the treated are covered",
-                          self.tidy().to_string(index=False, float_format="%.1f"), *self.notes])  # fmt: skip
+        head, how = self._lines()
+        table = self.tidy().to_string(index=False, float_format=lambda v: f"{v:,.0f}" if v == int(v) else f"{v:,.1f}")
+        return "\n".join([head, *how, table, *self.notes])
+
+    def _repr_html_(self) -> str:
+        head, how = self._lines()
+        return as_html(head, self.tidy().round(1), (*how, *self.notes), show=short)
+
+    def _lines(self) -> tuple[str, list[str]]:
+        how = design_words(self.spec)
+        head = f"{self.estimand}; {self.covered_share:.0%} of the treated are covered"
+        return head, [f"Design: {how}."] if how else []
+
+
+def require_design(design: Any) -> None:
+    """A frame where a design belongs is the newcomer's first mistake: say what makes one."""
+    if not isinstance(design, Design):
+        raise DesignError("a design", f"a {type(design).__name__}",
+                          "make one: match, stratify, weight, or everyone() for a trial")  # fmt: skip

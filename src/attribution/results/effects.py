@@ -22,6 +22,8 @@ from ..inference import (
     weighted,
 )  # fmt: skip
 from .result import Result
+from .tables import as_html, short
+from .words import effect_words
 
 Band = Literal["pointwise", "simultaneous"]
 
@@ -197,12 +199,20 @@ class Effects(Result):
         return out[TIDY_COLUMNS]
 
     def summary(self) -> str:
-        frame = self.tidy()
+        head, frame, below = self._parts()
+        text = frame.to_string(index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}")
+        return "\n".join([head, text, *below])
+
+    def _repr_html_(self) -> str:
+        head, frame, below = self._parts()
+        return as_html(head, frame, below, show=short)
+
+    def _parts(self) -> tuple[str, pd.DataFrame, list[str]]:
+        frame, how = self.tidy(), effect_words(self.spec)
         keep = ["term", "cohort", "period", "event_time", "estimate", "std_error", "conf_low", "conf_high", "n_treated",
                 "n_comparison"]  # fmt: skip
         frame = frame[[c for c in keep if not frame[c].isna().all()]]
-        text = frame.to_string(index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}")
-        return "\n".join([f"{self.estimand}, in {self.unit} (95 % intervals)", text, *self.notes])
+        return f"{self.estimand}, in {self.unit} (95 % intervals)", frame, [*([how] if how else []), *self.notes]
 
 
 def _largest(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:

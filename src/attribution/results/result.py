@@ -16,6 +16,9 @@ class Result:
     def summary(self) -> str:
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        return self.summary()  # also in a list of checks
+
     def __str__(self) -> str:
         return self.summary()
 

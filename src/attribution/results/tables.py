@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,17 +33,28 @@ def as_text(frame: pd.DataFrame) -> str:
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
-def as_html(head: str, frame: pd.DataFrame, notes: Sequence[str], *, alert: str) -> str:
+def short(value: Any) -> str:
+    """Four digits, whole numbers and thousands in full: for quantities in any unit."""
+    if value is None or isinstance(value, str) or not np.isfinite(value):
+        return cell(value)
+    text = f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("-", "\u2212")
+
+
+def as_html(
+    head: str, frame: pd.DataFrame, notes: Sequence[str], *, alert: str | None = None,
+    show: Callable[[Any], str] = cell,
+) -> str:  # fmt: skip
     """The table under its headline, notes below; a last column that says `alert` stands out."""
     style = "padding:2px 14px 2px 0;border:0;white-space:nowrap;text-align:"
     sides = ["right" if pd.api.types.is_numeric_dtype(frame[name].dtype) else "left" for name in frame]
     rows = ["".join(f"<th style='{style}{side}'>{html.escape(str(name))}</th>"
                     for name, side in zip(frame, sides, strict=True))]  # fmt: skip
     for row in frame.itertuples(index=False):
-        looks = ["", *[";color:#5d6b75"] * (len(row) - 1)]
-        if alert in row[-1]:
+        looks = ["", *[";color:#5d6b75"] * (len(row) - 1)] if alert else [""] * len(row)
+        if alert and alert in row[-1]:
             looks = ["", *[""] * (len(row) - 2), ";color:#c4501b"]
-        rows.append("".join(f"<td style='{style}{side}{look}'>{html.escape(cell(value))}</td>"
+        rows.append("".join(f"<td style='{style}{side}{look}'>{html.escape(show(value))}</td>"
                             for value, side, look in zip(row, sides, looks, strict=True)))  # fmt: skip
     body = "".join(f"<tr style='background:none;border-bottom:1px solid #e4e9ec'>{row}</tr>" for row in rows)
     foot = "<br>".join(map(html.escape, notes))

@@ -17,7 +17,7 @@ from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..estimate.sample import check_level, sample
 from ..inference import student_p_value, student_quantile
-from ..results import Design, Result
+from ..results import Design, Result, require_design
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -129,6 +129,7 @@ def robustness(
     EstimationError : treatment is a combination of the covariates, no degrees of freedom, a benchmark not adjusted for.
     """
     check_level(level)
+    require_design(design)
     adjust = list(design.covariates if adjust is None else adjust)
     groups = dict(benchmarks) if isinstance(benchmarks, Mapping) else {name: [name] for name in benchmarks}
     strangers = sorted({c for columns in groups.values() for c in columns} - set(adjust))

@@ -78,8 +78,8 @@ def e_value(
     null : the risk ratio to be explained away to. level : of the interval.
     """
     if scale not in ("risk_ratio", "odds_ratio", "hazard_ratio", "mean_difference"):
-        raise EstimationError("scale risk_ratio, odds_ratio, hazard_ratio or mean_difference", repr(scale),
-                              "choose one of these")  # fmt: skip
+        raise EstimationError('scale "risk_ratio", "odds_ratio", "hazard_ratio" or "mean_difference"', repr(scale),
+                              'for a difference of shares give att(..., parts=True) with "risk_ratio"')  # fmt: skip
     if scale in ("odds_ratio", "hazard_ratio") and rare is None:
         raise EstimationError("rare=True or rare=False for an odds or hazard ratio", "neither",
                               "rare=True if fewer than 15 % have the outcome, else False")  # fmt: skip

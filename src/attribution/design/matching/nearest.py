@@ -39,11 +39,9 @@ def greedy_line(queue, pool, d, cell, width, ratio, who):
     high = np.searchsorted(cell[pool], cell[queue], "right").tolist()
     value, rank = d[pool].tolist(), pool.tolist()
     above, below = list(range(m + 1)), list(range(-1, m))  # next unused >= i; below[i + 1]: next unused <= i
-    same: list[list[int]] = []
-    if who is not None:
-        same = [[] for _ in range(int(who.max()) + 1)]
-        for i, p in enumerate(who[pool].tolist()):
-            same[p].append(i)
+    if who is not None:  # a person's rows of the pool: rows_of[edge[p] : edge[p + 1]]
+        rows_of = np.argsort(who[pool], kind="stable")
+        edge = np.r_[0, np.cumsum(np.bincount(who[pool], minlength=int(who.max()) + 1))].tolist()
     person: list[int] = who.tolist() if who is not None else []
 
     def up(i: int) -> int:
@@ -89,7 +87,8 @@ def greedy_line(queue, pool, d, cell, width, ratio, who):
             ties += gap_a == gap_b or (other < m and first[other] == first[take])
             left.append(unit)
             right.append(rank[take])
-            for i in same[person[rank[take]]] if person else (take,):
+            p = person[rank[take]] if person else -1
+            for i in rows_of[edge[p] : edge[p + 1]].tolist() if person else (take,):
                 above[i] = i + 1
                 below[i + 1] = i - 1
     return np.array(left, int), np.array(right, int), ties
