@@ -38,7 +38,6 @@ def att(
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
         for everybody has no standard error.
-        several partners only the incomplete pairs leave. Fewer than two groups: refused.
     Example : `at.att(design, "placed", adjust=["age"], parts=True).tidy()`
     Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
         1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
