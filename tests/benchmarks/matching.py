@@ -117,8 +117,8 @@ def replace_causalml(path: str) -> float:
 def mahalanobis(path: str) -> float:
     import attribution as at
 
-    design = at.match(read(path, "y", "id"), "treated", covariates=NUMBERS, distance="mahalanobis", replace=True,
-                      ties="all", key="id")  # fmt: skip
+    design = at.match(read(path, "y", "id"), "treated", covariates=NUMBERS, distance="mahalanobis_total",
+                      replace=True, ties="all", key="id")  # fmt: skip
     return float(at.att(design, "y").estimate[0])
 
 
