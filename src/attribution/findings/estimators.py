@@ -144,7 +144,7 @@ def _with_outcome(cohort: Cohort) -> pd.DataFrame:
 def lalonde_words(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """`lalonde_table` as people read it: one row an estimator, "estimate (standard error)" by pool and outcome."""
     def cell(row) -> str:
-        return "refused" if row.reason else f"{row.estimate:,.0f} ({row.std_error:,.0f})".replace("-", MINUS)
+        return "refused" if pd.isna(row.estimate) else f"{row.estimate:,.0f} ({row.std_error:,.0f})".replace("-", MINUS)
 
     text = table.assign(told=[cell(row) for row in table.itertuples()])
     titles = {"effect": "effect", "placebo": "placebo (truth 0)"}
