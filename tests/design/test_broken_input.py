@@ -32,7 +32,7 @@ SURFACE = {
     "crossed": lambda u: at.aipw(u, "treat", outcome="re78", covariates=LALONDE, folds=3, key="key"),
     "tmle": lambda u: at.tmle(u, "treat", outcome="re78", covariates=LALONDE, key="key"),
     "partially_linear": lambda u: at.partially_linear(u, "treat", outcome="re78", covariates=LALONDE, key="key"),
-    "multi_valued": lambda u: at.multi_valued(u, "treat", "re78", covariates=LALONDE, reference=0),
+    "multi_valued": lambda u: at.multi_valued(u, "treat", outcome="re78", covariates=LALONDE, reference=0),
 }
 MODELLED = [name for name in SURFACE if name not in ("exact", "coarsened", "cardinality")]
 

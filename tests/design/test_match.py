@@ -94,6 +94,14 @@ def test_canary(name):
             compare(design, results)
 
 
+def ranked(score, i, options):
+    """From near to far; distances equal up to rounding in the order of rows."""
+    options = sorted(options, key=lambda j: abs(score[j] - score[i]))
+    gap = np.abs(score[options] - score[i])
+    place = np.cumsum(np.diff(gap, prepend=gap[:1]) > 1e-11 * score.std())
+    return [j for _, j in sorted(zip(place.tolist(), options, strict=True))]
+
+
 def brute(frame, score, *, caliper=np.inf, exact=None, person=None, ratio=1):
     """The specification as three loops: descending propensity, closest unused, first in order on ties."""
     treated = np.flatnonzero(frame["treated"] == 1)
@@ -106,7 +114,7 @@ def brute(frame, score, *, caliper=np.inf, exact=None, person=None, ratio=1):
             options = [j for j in near if exact is None or exact[i] == exact[j]]
             options = [j for j in options if person is None or person[i] != person[j]]
             if options:
-                j = min(options, key=lambda j: (abs(score[j] - score[i]), j))
+                j = ranked(score, i, options)[0]
                 pairs.append((int(i), j))
                 pool -= {j} if person is None else {k for k in pool if person[k] == person[j]}
     return sorted(pairs)
@@ -164,8 +172,7 @@ def test_with_replacement_takes_the_nearest(seed, ratio, caliper):
     expected = []
     for i in np.flatnonzero(t):
         near = [j for j in np.flatnonzero(~t) if cell[i] == cell[j] and abs(score[i] - score[j]) <= width]
-        near.sort(key=lambda j: (abs(score[i] - score[j]), j))
-        expected += [(i, j) for j in near[:ratio]]
+        expected += [(i, j) for j in ranked(score, i, near)[:ratio]]
     assert sorted(zip(design.pairs["treated"], design.pairs["comparison"], strict=True)) == sorted(expected)
 
 
@@ -208,7 +215,7 @@ def test_exact_cell_without_the_other_arm_is_discarded_and_counted():
     design = match(frame, "treated", covariates=["x", "b"], exact=["cell"], caliper_sd=0.5)
     assert design.discarded.tolist() == alone.tolist()
     assert not (design.discarded & design.unmatched).any()
-    assert f"({alone.sum()} in an exact cell" in design.notes[0]
+    assert f"({alone.sum()} of them in an exact cell" in design.notes[0]
     covered = int((design.matched & design.treated).sum())
     assert design.estimand == f"ATT on the matched treated ({covered} of {int(design.treated.sum())})"
 

@@ -19,7 +19,7 @@ SAME = {
 # published row -> ours, and our dollars against CPS-1 and PSID-1, where the methods are not the same. IPW: their
 # propensity is a forest's. PS matching: theirs is on that forest. CBPS: theirs stops before the balance is exact.
 APART = {
-    "PS matching": ("Nearest propensity, replacement", 1555, 912),
+    "PS matching": ("Nearest propensity, replacement", 1560, 912),
     "IPW": ("Inverse probability weights", 1377, 2796),
     "CBPS": ("Covariate balancing propensity", 1406, 2425),
     "entropy balancing": ("Entropy balancing", 1406, 2425),

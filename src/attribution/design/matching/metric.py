@@ -48,6 +48,10 @@ def line(values: np.ndarray) -> Space:
     return Space(centres=np.zeros((1, 1)), block=np.zeros(len(values), np.int64), inner=inner)
 
 
+GRID = 40  # binary digits below the SD
+EVEN = 2.5 * 2.0**-GRID  # SDs: distances that differ by no more are equal, as the score and both ends were rounded
+
+
 def on_grid(score: np.ndarray) -> np.ndarray:
     """(n,) scores on a grid of about 1e-12 SD, a power of two: distances are exact, and ties are ties.
 
@@ -56,7 +60,7 @@ def on_grid(score: np.ndarray) -> np.ndarray:
     sd = float(np.std(score))
     if not sd > 0:
         return score
-    step = 2.0 ** (np.floor(np.log2(sd)) - 40)
+    step = 2.0 ** (np.floor(np.log2(sd)) - GRID)
     return np.round(score / step) * step
 
 

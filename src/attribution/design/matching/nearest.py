@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import DesignError
-from .metric import Space
+from .metric import EVEN, Space
 from .neighbours import Pool
 
 _PAIRS = 50_000_000  # more pairs than this are no design
 _ENTRIES = 2_000_000  # candidates held at once
 _CHUNK = 4096  # units whose candidates are searched together
 _RETRIES = 50  # looks at everybody that cost as much as making the search anew
-_ROUNDING = 1e-12  # two distances this close (relatively) are equal: which is smaller hangs on the last digit
+_ROUNDING = 1e-12  # two squared distances this close (relatively) are equal: which is smaller hangs on the last digit
 _PATIENCE = 64  # looking at a unit through a search costs about as much as at this many without
+
+
+def _even(squared):
+    """The largest squared distance (in SDs) that still is equal to this one."""
+    return squared * (1 + _ROUNDING) + 2 * EVEN * np.sqrt(squared)
 
 
 def _sorted_pool(pool, d, cell, *, reverse_ties: bool = False):
@@ -32,7 +37,7 @@ def greedy_line(queue, pool, d, cell, width, ratio, who):
     """Greedy passes with pointers to the next unused neighbour on each side: O(n log n)."""
     pool, code = _sorted_pool(pool, d, cell)
     pool_code = code[pool]
-    m = len(pool)
+    m, same = len(pool), EVEN * float(np.std(d))
     spot = np.searchsorted(pool_code, code[queue], side="left").tolist()  # first pool unit not below the treated one
     first = np.searchsorted(pool_code, pool_code, side="left").tolist()  # start of each run of ties
     low = np.searchsorted(cell[pool], cell[queue], "left").tolist()
@@ -82,9 +87,10 @@ def greedy_line(queue, pool, d, cell, width, ratio, who):
             gap = min(gap_a, gap_b)
             if gap == np.inf or gap > width:
                 continue
-            take = a if gap_a < gap_b or (gap_a == gap_b and rank[a] < rank[b]) else b
+            even = abs(gap_a - gap_b) <= same
+            take = a if (rank[a] < rank[b] if even else gap_a < gap_b) else b
             other = up(take + 1)  # the first of a run was taken: is there another as near?
-            ties += gap_a == gap_b or (other < m and first[other] == first[take])
+            ties += even or (other < m and first[other] == first[take])
             left.append(unit)
             right.append(rank[take])
             p = person[rank[take]] if person else -1
@@ -107,12 +113,17 @@ def k_nearest_line(queue, pool, d, cell, width, ratio):
     candidate = np.where(np.arange(2 * ahead) < ahead, up_pool[index], down_pool[index])
     gap = np.abs(d[candidate] - d[queue][:, None])
     gap[~inside | (cell[candidate] != cell[queue][:, None]) | (gap > width)] = np.inf
-    best = np.lexsort((candidate, gap), axis=1)[:, : ratio + 1]
+    same = EVEN * float(np.std(d))
+    best = np.argsort(gap, axis=1, kind="stable")
+    gap, candidate = np.take_along_axis(gap, best, 1), np.take_along_axis(candidate, best, 1)
+    with np.errstate(invalid="ignore"):  # nobody minus nobody
+        place = np.cumsum(np.diff(gap, axis=1, prepend=gap[:, :1]) > same, axis=1)  # equally near, one place
+    best = np.lexsort((candidate, place), axis=1)[:, : ratio + 1]
     gap, candidate = np.take_along_axis(gap, best, 1), np.take_along_axis(candidate, best, 1)
     more = gap[:, ratio] if gap.shape[1] > ratio else np.full(len(gap), np.inf)
     gap, candidate = gap[:, :ratio], candidate[:, :ratio]
     kept = np.isfinite(gap)
-    ties = int((np.isfinite(more) & (more == gap[:, -1])).sum())
+    ties = int((more[np.isfinite(more)] - gap[np.isfinite(more), -1] <= same).sum())
     return np.repeat(queue, ratio)[kept.ravel()], candidate[kept], ties
 
 
@@ -195,7 +206,7 @@ def k_nearest(
                 sum_up = np.cumsum(np.where(ok, counts[at], 0), axis=1)
                 has = sum_up[:, -1] >= ratio
                 last = np.where(has, far[np.arange(len(part)), (sum_up >= ratio).argmax(axis=1)], np.inf)
-                limit = last * (1 + _ROUNDING) + tolerance
+                limit = _even(last) + tolerance
                 done = (has & (limit < horizon)) | (horizon > reach) | whole
                 later.append(part[~done])
                 hit = ok & done[:, None] & (far <= limit[:, None])
@@ -260,7 +271,7 @@ def _first(i, j, space, ratio) -> tuple[np.ndarray, np.ndarray]:
     rank = np.lexsort((far, i))
     i, j, far = i[rank], j[rank], far[rank]
     step = np.ones(len(i), bool)
-    step[1:] = (i[1:] != i[:-1]) | (far[1:] > far[:-1] * (1 + _ROUNDING))
+    step[1:] = (i[1:] != i[:-1]) | (far[1:] > _even(far[:-1]))
     rank = np.lexsort((j, np.cumsum(step)))
     i, j = i[rank], j[rank]
     place = np.arange(len(i)) - np.searchsorted(i, i, side="left")
@@ -349,7 +360,7 @@ class _Unused:
         me = -1 if self._who is None else int(self._who[q])
         take, best, tied = -1, np.inf, False
         for point, distance in zip(points, far, strict=True):
-            if distance >= horizon or distance > best * (1 + _ROUNDING):
+            if distance >= horizon or distance > _even(best):
                 break
             row, more = self._first(point, me)
             if row >= 0:
@@ -366,7 +377,7 @@ class _Unused:
         if not len(rows):
             return -1, False
         distances = self._space.squared(np.full(len(rows), q), rows)
-        least = distances <= distances.min() * (1 + _ROUNDING)
+        least = distances <= _even(distances.min())
         return int(rows[least].min()), bool(least.sum() > 1)
 
     def _first(self, point: int, me: int) -> tuple[int, bool]:
