@@ -130,7 +130,10 @@ BAD = {
     "covariates as text": (dict(design__covariates="age"), "design.covariates", "list"),
     "placebo drops a stranger": (dict(design__placebo_drop=["shoe"]), "design.placebo_drop", "name only"),
     "subgroups of a stranger": (dict(design__subgroups=["shoe"]), "design.subgroups", "name only"),
-    "thresholds that are no amounts": (dict(outcomes__income__gain_thresholds=[0, 0]), "gain_thresholds", "amounts"),
+    "thresholds that are no amounts": (
+        dict(outcomes__income={"title": "Income", "column": "c", "gain_thresholds": [0, 0]}),
+        "outcomes.income.gain_thresholds", "amounts",
+    ),
     "caliper of zero": (dict(design__caliper_sd=0), "design.caliper_sd", "above 0"),
     "positive base period": (dict(did={"base_period": 2}), "did.base_period", "negative"),
     "base window reversed": (dict(did={"base_period": [-2, -6]}), "did.base_period", "negative"),

@@ -120,7 +120,7 @@ def test_refusals():
         robustness(design, "y", adjust=["x"], q=0)
     with pytest.raises(EstimationError, match="partial R2"):
         robustness(design, "y", adjust=["x"]).adjusted(1.0, 0.1)
-    with pytest.raises(EstimationError, match="everyone"):
+    with pytest.raises(at.DesignError, match="everyone"):
         robustness(frame, "y", adjust=["x"])
     with pytest.raises(EstimationError, match="adjust for less"):
         robustness(at.everyone(frame, "treated"), "y", adjust=["key"])

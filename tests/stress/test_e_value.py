@@ -78,7 +78,7 @@ def test_refusals():
         e_value(400.0, scale="mean_difference")
     with pytest.raises(EstimationError, match="parts=True"):
         e_value(at.att(at.everyone(data("nsw_dw"), "treat"), "re78"), scale="risk_ratio")
-    with pytest.raises(EstimationError, match="choose one"):
+    with pytest.raises(EstimationError, match="for a difference of shares"):
         e_value(2.0, scale="risk")
     with pytest.raises(EstimationError, match="both arms"):
         frame = data("nsw_dw").assign(never=lambda f: f["emp78"] * f["treat"])
