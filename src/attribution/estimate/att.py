@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..errors import EstimationError
 from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
 from .sample import CELLS, complete_weights, left_out, read_outcome
+from .tie_range import tie_range
 
 FEW_CELLS = 50  # cells or subclasses: fewer are no clusters to lean on
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
@@ -21,6 +23,7 @@ Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_im
 def att(
     design: Design, outcome: Any, *, adjust: Sequence[str] = (), data: pd.DataFrame | None = None,
     vcov: Vcov | None = None, bias_correction: Sequence[str] = (), parts: bool = False, unit: str | None = None,
+    tie_orders: int = 0,
 ) -> Effects:  # fmt: skip
     """Difference between the treated and their design-weighted comparison: the ATT of the design.
 
@@ -50,12 +53,19 @@ def att(
     vcov : kind of standard error. bias_correction : covariates, for "abadie_imbens".
     parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
         att = observed - counterfactual. unit : default "share" for 0/1 outcomes.
+    tie_orders : for designs from `match` in which partners were equally near: take them in so many other orders, and
+        say the range of the estimate in the notes (`tie_range`).
 
     Returns
     -------
     Effects with one term (named like the outcome), or three with `parts`.
     """
     require_design(design)
+    if tie_orders and design.spec.get("tied"):
+        told = tie_range(design, outcome, orders=tie_orders, data=data).summary().splitlines()[0]
+        effects = att(design, outcome, adjust=adjust, data=data, vcov=vcov, bias_correction=bias_correction,
+                      parts=parts, unit=unit)  # fmt: skip
+        return replace(effects, notes=(*effects.notes, told))
     vcov = vcov or _usual(design, adjust)
     if vcov not in get_args(Vcov):
         raise EstimationError(f"vcov {', '.join(get_args(Vcov))}", f"{vcov!r}", "choose one of these")
