@@ -49,10 +49,10 @@ def group_time_att(
         Student's t with degrees of freedom from the design (Imbens & Kolesár 2016), also in every aggregate,
         difference and combination; it makes the estimates again once a cluster. Where fewer than 20 treated or
         comparison units (or clusters) carry an estimate, their scores count n / (n - 1) times (the jackknife of a mean;
-        with p covariates N comparison units, if fewer than 20 (p + 1), count N / (N - p - 1) times) and the interval is
-        Student's t with n - 1 degrees of freedom; aggregates that rest on more stay normal. A true null is then
-        rejected in at most 7 % where growth is normal or levels are lognormal; where growth is skewed in up to 10 %
-        (exponential) or 14 % (lognormal).
+        with p covariates N comparison units, if fewer than 20 (p + 1), count N / (N - p - 1) times), and with fewer
+        than 20 the interval is Student's t with n - 1 degrees of freedom; aggregates that rest on more stay normal. A
+        true null is then rejected in at most 7 % where growth is normal or levels are lognormal; where growth is skewed
+        in up to 10 % (exponential) or 14 % (lognormal).
     Edge cases : unit-periods without outcome leave the (g, t) that need them (pair-balanced), see n_treated and
         n_comparison; periods in which a cohort was never observed have no row; a (g, t) that cannot be estimated is NaN
         with its reason in `labels`; the base period is 0 without a standard error. Comparison units with propensity

@@ -147,11 +147,10 @@ def _fit(method, x, names, d, post, w, y) -> tuple[float, np.ndarray]:
 
 
 def _independent(codes: np.ndarray, d: np.ndarray, post: np.ndarray | None, covariates: int) -> np.ndarray:
-    """(2,) treated and comparison units (less the covariates), in the period with fewer; or clusters, where fewer."""
+    """(2,) treated and comparison units (or clusters), in the period with fewer; a covariate costs a comparison one."""
     periods = [np.ones(len(d), bool)] if post is None else [post, ~post]
-    units = np.min([[(here & arm).sum() for arm in (d, ~d)] for here in periods], axis=0) - [0, covariates]
-    groups = np.min([[len(np.unique(codes[here & arm])) for arm in (d, ~d)] for here in periods], axis=0)
-    return np.maximum(np.minimum(units, groups), 1).astype(float)
+    counts = [[len(np.unique(codes[here & arm])) for arm in (d, ~d)] for here in periods]
+    return np.maximum(np.min(counts, axis=0) - [0, covariates], 1).astype(float)
 
 
 def _check_method(method: str, unit: str | None) -> None:

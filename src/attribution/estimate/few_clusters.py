@@ -99,7 +99,7 @@ def enlarge_few(cells: Cells, fit: GroupTimeFit, cohorts: np.ndarray, clusters: 
         counts[part.ks] = np.where(before > 0, np.minimum(before, own), own)
     if clusters is not None:
         by_cohort = clusters.arms[np.searchsorted(cohorts, fit.labels["cohort"])]
-        counts = np.where(counts > 0, np.minimum(counts, by_cohort), 0)
+        counts = np.where(counts > 0, np.minimum(counts, np.maximum(by_cohort - fitted, 1)), 0)
     factor = enlargement(counts, fitted)
     if not ((counts > 0) & (counts < FEW_TREATED)).any() and (factor == 1).all():
         return None
