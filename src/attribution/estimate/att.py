@@ -16,7 +16,7 @@ from .m_estimation import m_estimation
 from .sample import CELLS, complete_weights, left_out, read_outcome
 from .tie_range import tie_range
 
-FEW_CELLS = 50  # cells or subclasses: fewer are no clusters to lean on
+FEW_CELLS = 12  # cells or subclasses: from so many on their clustered errors were seen to cover
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
@@ -36,8 +36,8 @@ def att(
         Spiess 2022); HC0 to HC3 of the weighted regression; design and covariate means are held fixed.
         "abadie_imbens" (see there) for pairs with replacement, where nothing is fixed and pairs are no clusters.
         "m_estimation" adds what estimated weights cost (Stefanski & Boos 2002). None: that where weights were
-        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 50 cells or subclasses
-        (too wide by up to a half, where clusters so few would be too narrow); else "cluster".
+        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 12 cells or subclasses
+        (too wide by up to a half, but clusters so few are nothing to lean on); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
         for everybody has no standard error.
