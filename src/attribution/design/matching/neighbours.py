@@ -72,8 +72,10 @@ class Pool:
                 from scipy.spatial import cKDTree
 
                 self._trees[j] = cKDTree(self._points(members), balanced_tree=False)
-            distance, at = self._trees[j].query(points, k=np.arange(1, k + 1))
-            squared = distance**2
+            near = cKDTree(points, balanced_tree=False).indices  # neighbours ask one after another: memory stays warm
+            squared, at = np.empty((len(points), k)), np.empty((len(points), k), np.int64)
+            squared[near], at[near] = self._trees[j].query(points[near], k=np.arange(1, k + 1))
+            squared *= squared
         return members[at], squared
 
 
