@@ -68,9 +68,9 @@ class Pool:
         if points.shape[1] > _TREE:
             at, squared = _brute(points, self._points(members), k)
         else:
-            if j not in self._trees:
-                from scipy.spatial import cKDTree
+            from scipy.spatial import cKDTree
 
+            if j not in self._trees:
                 self._trees[j] = cKDTree(self._points(members), balanced_tree=False)
             near = cKDTree(points, balanced_tree=False).indices  # neighbours ask one after another: memory stays warm
             squared, at = np.empty((len(points), k)), np.empty((len(points), k), np.int64)
