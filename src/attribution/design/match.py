@@ -16,8 +16,8 @@ from .discard import Discard
 from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
-from .propensity import Propensity
-from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .propensity import Propensity, require_rows
+from .table import is_number, key_order, places, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 def match(
@@ -99,8 +99,7 @@ def match(
     discarded = lost | ~arms[cell].all(axis=1)
     groups = np.full(n, -1)
     groups[matched] = _independent(matched, left, right, search.who, replace)
-    back = np.empty(n, int)
-    back[order] = np.arange(n)  # row -> position in key order
+    back = places(order)
     gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(search.where.squared(left, right))
     pairs = _pairs(order, left, right, gap, t, target)
     primary = widths.get(distance)
@@ -114,8 +113,6 @@ def match(
                         "score": None if score is None else "given"},
         notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
     )  # fmt: skip
-
-
 
 
 def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:
@@ -174,9 +171,8 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
-    if score is not None and not np.array_equal(np.asarray(score.treated, bool), treated):
-        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
-                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
+    if score is not None:
+        require_rows(score, treated)
     smallest = int((~treated).sum()) if options["target"] == "treated" else int(min(treated.sum(), (~treated).sum()))
     if ratio > smallest:
         raise DesignError("ratio no larger than the pool", f"ratio {ratio}, {smallest} comparison units",
