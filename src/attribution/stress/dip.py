@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.panel import Panel
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..estimate.aggregate import aggregate
 from ..estimate.did import Base, Comparison, group_time_att
 from ..estimate.group_time import GroupTimeMethod as Method
@@ -184,8 +184,7 @@ def at_event(events: Effects, weights: dict[int, float]) -> Effects:
 
 def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: float, level: float) -> Check:
     """`dip_test` from an event study whose base is the base window."""
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+    check_level(level)
     span = range(dip[0], dip[1] + 1)
     effect = at_event(events, dict.fromkeys(span, 1 / len(span)))
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])

@@ -54,7 +54,7 @@ def placebo_outcome(
         raise DesignError("build to give a Design", f"a {type(design).__name__}", "give match, stratify or weight")
     effect = att(design, outcome)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    spread = float(units.loc[units[treatment].astype(bool), outcome].std())
+    spread = float(design.units.loc[design.treated, outcome].std())
     margin = margin_sd * spread
     rejected = abs(estimate) > normal_quantile(0.5 + level / 2) * std_error
     passed = _equivalent(rejected, estimate, std_error, margin, level)

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ...errors import EstimationError
+from ...errors import EstimationError, check_level
 from ...inference import normal_interval
 from ...results import TIDY_COLUMNS, Effects, Result
 from .cone import MOST
 from .restrictions import Bound, EventPath, Monotone, Sign, event_path, is_whole, whole_numbers
 from .sets import FEW_DRAWS, ConfidenceSet, Method
-from .solve import Solver, breakdown, check_level, relative_solver, sizes, smooth_solver, weight_vector
+from .solve import Solver, breakdown, relative_solver, sizes, smooth_solver, weight_vector
 
 At = int | Mapping[int, float] | Literal["average"]
 ALL, WITH, WITHOUT = "as named", "with the dip", "without the dip"
