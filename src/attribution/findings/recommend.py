@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..cohorts.panel import Panel
 from ..cohorts.sequential import SPAN, Later, delays, moved, risk_sets
@@ -20,6 +19,7 @@ from ..estimate.kernels import Method
 from ..estimate.symmetric import at_horizons, periods_after, side_by_side, symmetric_did
 from ..results import Check, Effects, Result
 from ..stress.dip import dip_check, drift, drift_check, faded, ordered, persistence, refuse_dip, spread
+from ..stress.equivalence import rejected
 from ..study import Study
 from .comparison import Comparison
 from .grade import Grade, grade
@@ -127,7 +127,7 @@ def recommended_did(
             shown = "no dip before selection, but a drift"
         chosen, drifted, why = "symmetric, given the dip", given, shown
         clear = len(faded(before, plan.fade, plan.gap)) >= 4
-        if clear and abs(given.statistic) > stats.norm.ppf(0.5 + BEYOND_DOUBT / 2) * float(given.std_error or 0):
+        if clear and rejected(given.statistic, float(given.std_error or 0), BEYOND_DOUBT):
             chosen, why = "symmetric, less the trend", f"{shown}, and a drift beyond doubt, taken off"
     wanted = list(dict.fromkeys([chosen, "long base", "symmetric, given the dip", *others]))
     candidates, why_not = {}, {}

@@ -16,7 +16,7 @@ from ..estimate.did import Base, Comparison, group_time_att
 from ..estimate.group_time import GroupTimeMethod as Method
 from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
-from .placebo import _equivalent, _say, _verdict
+from .equivalence import equivalent, rejected, say, verdict
 
 TAIL = 0.25  # share of a dip that may be left where a trend is read
 Window = tuple[int, int]
@@ -188,13 +188,13 @@ def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: 
     span = range(dip[0], dip[1] + 1)
     effect = at_event(events, dict.fromkeys(span, 1 / len(span)))
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
+    passed = equivalent(rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
     moved, name = ("fallen", "a dip") if estimate < 0 else ("risen", "the opposite of a dip")
-    verdict = {False: f"{name}, and the last period before treatment is no base",
-               True: f"within {margin_sd} SD of zero", None: _verdict(None, margin_sd)}[passed]  # fmt: skip
+    found = {False: f"{name}, and the last period before treatment is no base",
+             True: f"within {margin_sd} SD of zero", None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
         f"From event times {base[0]} to {base[1]} until {dip[0]} to {dip[1]} the treated had {moved} "
-        f"{_say(abs(estimate))} more than the comparison (standard error {_say(std_error)}): {verdict}."
+        f"{say(abs(estimate))} more than the comparison (standard error {say(std_error)}): {found}."
     )
     return Check(name="dip", question="Did income stay level until just before treatment?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text,
@@ -210,12 +210,12 @@ def drift_check(
     """
     effect = drift(events, before, span, fade, gap)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
-    verdict = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
-               None: _verdict(None, margin_sd)}[passed]  # fmt: skip
+    passed = equivalent(rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
+    found = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
+             None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
-        f"Going on as at event times {before[0]} to {before[1]}, the groups would be {_say(estimate)} (standard error "
-        f"{_say(std_error)}) further apart over the {span:g} periods between base and outcome: {verdict}."
+        f"Going on as at event times {before[0]} to {before[1]}, the groups would be {say(estimate)} (standard error "
+        f"{say(std_error)}) further apart over the {span:g} periods between base and outcome: {found}."
     )
     return Check(name="drift", question="Were the two groups on the same trend before the dip?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text)  # fmt: skip
@@ -309,9 +309,3 @@ def ordered(window: Sequence[int], name: str) -> Window:
     if not ends or len(ends) > 2 or not whole or ends[0] > ends[-1]:
         raise EstimationError(f"{name} as (first, last) event time, whole numbers", f"{window!r}", "such as (-8, -5)")
     return int(ends[0]), int(ends[-1])
-
-
-def _rejected(estimate: float, std_error: float, level: float) -> bool:
-    from scipy import stats
-
-    return bool(abs(estimate) > stats.norm.ppf(0.5 + level / 2) * std_error)

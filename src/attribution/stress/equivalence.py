@@ -1,0 +1,39 @@
+"""An effect that should be zero: shown to differ, shown to be small, or neither; and how that is said."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..inference import normal_quantile, student_quantile
+
+
+def rejected(estimate: float, std_error: float, level: float) -> bool:
+    """Does the normal interval of `level` exclude zero?"""
+    return bool(abs(estimate) > normal_quantile(0.5 + level / 2) * std_error)
+
+
+def equivalent(
+    differs: bool, estimate: float, std_error: float, margin: float, level: float, dof: np.ndarray | None = None
+) -> bool | None:
+    """False if zero is rejected, True if the estimate is shown to be within the margin, None between the two.
+
+    Shown by two one-sided tests (Hartman & Hidalgo 2018), with Student's t where there are degrees of freedom.
+    """
+    if differs:
+        return False
+    critical = normal_quantile(level) if dof is None else float(student_quantile(level, dof)[0])
+    return True if abs(estimate) + critical * std_error < margin else None
+
+
+def verdict(passed: bool | None, margin_sd: float) -> str:
+    """The end of the sentence."""
+    return {
+        False: "differs from zero: the design does not remove what was there before",
+        True: f"within {margin_sd} SD of zero",
+        None: f"neither different from zero nor shown to be within {margin_sd} SD of it",
+    }[passed]
+
+
+def say(value: float) -> str:
+    """A number inside a sentence: whole from a hundred on, else three digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
