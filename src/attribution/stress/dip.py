@@ -31,7 +31,8 @@ def dip_test(
     Estimand : mean over the event times `dip` of E[Y_e - Y_base | treated] - E[Y_e - Y_base | comparison], cohorts by
         size. Negative: a dip. It is no effect; it says what the last period before treatment does as a base.
     Estimator : group-time differences from the base window (Callaway & Sant'Anna 2021), averaged; Ashenfelter 1978.
-    Std. errors : influence functions, with the term for the estimated cohort shares.
+    Std. errors : influence functions, with the term for the estimated cohort shares; few units or clusters as in
+        `group_time_att`, Student's t also in the verdict.
     Edge cases : failed means that zero is excluded at `level`; passed that two one-sided tests put the dip within
         `margin_sd` standard deviations of the treated in the base window; otherwise neither (None).
     Checked : tests/stress/test_dip.py by hand; tests/recovery/selection.csv.
@@ -188,7 +189,8 @@ def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: 
     span = range(dip[0], dip[1] + 1)
     effect = at_event(events, dict.fromkeys(span, 1 / len(span)))
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = equivalent(rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
+    passed = equivalent(rejected(estimate, std_error, level, effect.dof), estimate, std_error, margin_sd * sd, level,
+                        effect.dof)  # fmt: skip
     moved, name = ("fallen", "a dip") if estimate < 0 else ("risen", "the opposite of a dip")
     found = {False: f"{name}, and the last period before treatment is no base",
              True: f"within {margin_sd} SD of zero", None: verdict(None, margin_sd)}[passed]  # fmt: skip
@@ -210,7 +212,8 @@ def drift_check(
     """
     effect = drift(events, before, span, fade, gap)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = equivalent(rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
+    passed = equivalent(rejected(estimate, std_error, level, effect.dof), estimate, std_error, margin_sd * sd, level,
+                        effect.dof)  # fmt: skip
     found = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
              None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (

@@ -7,9 +7,9 @@ import numpy as np
 from ..inference import normal_quantile, student_quantile
 
 
-def rejected(estimate: float, std_error: float, level: float) -> bool:
-    """Does the normal interval of `level` exclude zero?"""
-    return bool(abs(estimate) > normal_quantile(0.5 + level / 2) * std_error)
+def rejected(estimate: float, std_error: float, level: float, dof: np.ndarray | None = None) -> bool:
+    """Does the interval of `level` exclude zero? Student's t where there are degrees of freedom."""
+    return abs(estimate) > _critical(0.5 + level / 2, dof) * std_error
 
 
 def equivalent(
@@ -21,8 +21,11 @@ def equivalent(
     """
     if differs:
         return False
-    critical = normal_quantile(level) if dof is None else float(student_quantile(level, dof)[0])
-    return True if abs(estimate) + critical * std_error < margin else None
+    return True if abs(estimate) + _critical(level, dof) * std_error < margin else None
+
+
+def _critical(p: float, dof: np.ndarray | None) -> float:
+    return normal_quantile(p) if dof is None else float(student_quantile(p, dof)[0])
 
 
 def verdict(passed: bool | None, margin_sd: float) -> str:

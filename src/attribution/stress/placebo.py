@@ -57,8 +57,8 @@ def placebo_outcome(
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     spread = float(design.units.loc[design.treated, outcome].std())
     margin = margin_sd * spread
-    differs = rejected(estimate, std_error, level)
-    passed = equivalent(differs, estimate, std_error, margin, level)
+    differs = rejected(estimate, std_error, level, effect.dof)
+    passed = equivalent(differs, estimate, std_error, margin, level, effect.dof)
     found = verdict(passed, margin_sd)
     if differs and outcome in covariates:
         passed = None
