@@ -237,7 +237,7 @@ def test_a_score_of_ones_own():
     t, kept = trimmed.treated, trimmed.weights > 0
     low, high = np.where(t, p[~t].min(), p[t].min()), np.where(t, p[~t].max(), p[t].max())
     assert kept.tolist() == ((p >= low) & (p <= high)).tolist() and not kept.all()
-    with pytest.raises(DesignError, match="score= fitted on these rows"):
+    with pytest.raises(DesignError, match="these units, in this order"):
         weight(frame.sample(frac=1, random_state=1), "treated", covariates=["x", "z"], score=score)
 
 

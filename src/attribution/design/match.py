@@ -16,8 +16,8 @@ from .discard import Discard
 from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
-from .propensity import Propensity, require_rows
-from .table import is_number, key_order, places, read_treatment, refuse_missing, require_columns, to_pandas
+from .propensity import Propensity, require_score
+from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 def match(
@@ -99,7 +99,8 @@ def match(
     discarded = lost | ~arms[cell].all(axis=1)
     groups = np.full(n, -1)
     groups[matched] = _independent(matched, left, right, search.who, replace)
-    back = places(order)
+    back = np.empty(n, int)
+    back[order] = np.arange(n)  # row -> position in key order
     gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(search.where.squared(left, right))
     pairs = _pairs(order, left, right, gap, t, target)
     primary = widths.get(distance)
@@ -113,6 +114,8 @@ def match(
                         "score": None if score is None else "given"},
         notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
     )  # fmt: skip
+
+
 
 
 def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:
@@ -172,7 +175,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
     if score is not None:
-        require_rows(score, treated)
+        require_score(score, treated)
     smallest = int((~treated).sum()) if options["target"] == "treated" else int(min(treated.sum(), (~treated).sum()))
     if ratio > smallest:
         raise DesignError("ratio no larger than the pool", f"ratio {ratio}, {smallest} comparison units",

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import DesignError
 from ..results import Result
 from .newton import Columns, Fit, logit, probit
-from .table import encode, key_order, places, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Link = Literal["logit", "probit"]
 _COLLINEAR = 1e-9  # share of a column's variance the columns before it leave unexplained
@@ -91,7 +91,17 @@ def propensity(
     else:
         keys = np.arange(len(rows)) if key is None else rows[key].to_numpy()
         score = _cross_fitted(model, x, t, names, keys, covariates, folds, seed)
-    return score if key is None else in_row_order(score, order)
+    return score if key is None else _reordered(score, order)
+
+
+def require_score(score: Any, treated: np.ndarray) -> None:
+    """A score that a design is given must be of its rows, in their order."""
+    if not isinstance(score, Propensity):
+        raise DesignError("score= a result of propensity", f"a {type(score).__name__}",
+                          "fit at.propensity on this table")  # fmt: skip
+    if not np.array_equal(np.asarray(score.treated, bool), treated):
+        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
+                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
 
 
 def fit_logit(
@@ -190,17 +200,10 @@ def fold_of(keys: np.ndarray, treated: np.ndarray, folds: int, seed: int) -> np.
     return fold
 
 
-def in_row_order(score: Propensity, order: np.ndarray) -> Propensity:
-    """A score that was fitted on rows in `order`, for the rows as they were."""
-    back = places(order)
+def _reordered(score: Propensity, order: np.ndarray) -> Propensity:
+    back = np.empty(len(order), int)
+    back[order] = np.arange(len(order))
     return replace(score, probability=score.probability[back], logit=score.logit[back], treated=score.treated[back])
-
-
-def require_rows(score: Propensity, treated: np.ndarray) -> None:
-    """Refuse a score that was fitted on other rows."""
-    if not np.array_equal(np.asarray(score.treated, bool), treated):
-        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
-                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
 
 
 def _refuse_collinear(gram: np.ndarray, names: list[str], origins: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from .discard import Discard, no_overlap
 from .matching.metric import on_grid
 from .matching.optimal import full_sets
 from .pairs import no_pairs
-from .propensity import Propensity, in_row_order, propensity, require_rows
+from .propensity import Propensity, propensity, require_score
 from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
@@ -175,7 +176,7 @@ def read_units(units: Any) -> tuple[pd.DataFrame, bool]:
     if isinstance(units, pd.DataFrame):
         return units, False
     if not isinstance(units, (str, Path)):
-        return to_pandas(units), True
+        return to_pandas(units.collect() if hasattr(units, "collect") else units), True
     source = Source(units, [])
     picked = []
     for i, (name, kind) in enumerate(source.types.items()):
@@ -221,8 +222,10 @@ def _scores(units, treatment, covariates, score, t, order) -> Propensity:
     if score is None:
         # in the order of the key, so that not even floating-point sums see the order of rows
         fitted = propensity(units[[treatment, *covariates]].iloc[order], treatment, covariates)
-        return in_row_order(fitted, order)
-    require_rows(score, t)
+        back = np.empty(len(order), int)
+        back[order] = np.arange(len(order))
+        return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
+    require_score(score, t)
     return score
 
 

@@ -57,17 +57,10 @@ def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
     try:  # four times as fast as NumPy on text
         return compute.sort_indices(pa.array(units[key])).to_numpy().astype(np.intp)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        return _sort_keys(units[key])
+        return sort_keys(units[key])
 
 
-def places(order: np.ndarray) -> np.ndarray:
-    """(n,) place of every row in an order: `values[places(order)]` puts values in that order back into row order."""
-    out = np.empty(len(order), int)
-    out[order] = np.arange(len(order))
-    return out
-
-
-def _sort_keys(key: pd.Series) -> np.ndarray:
+def sort_keys(key: pd.Series) -> np.ndarray:
     """Rows by key; keys of several kinds have no order."""
     try:
         return np.argsort(key.to_numpy(), kind="stable")

@@ -12,8 +12,7 @@ from ..errors import DesignError
 from ..results import Design, WeightModel
 from .discard import Discard, no_overlap
 from .newton import Weighted
-from .pairs import no_pairs
-from .propensity import Propensity, columns_of, propensity, require_rows
+from .propensity import Propensity, columns_of, propensity
 from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 from .weighting.calibrate import cbps, entropy, powers
 from .weighting.inverse import from_score, inverse
@@ -21,6 +20,7 @@ from .weighting.inverse import from_score, inverse
 Method = Literal["ipw", "overlap", "entropy", "cbps"]
 Target = Literal["treated", "all", "overlap"]
 ESTIMAND = {"treated": "ATT", "all": "ATE", "overlap": "ATO (units count by how open their treatment was)"}
+_NO_PAIRS = pd.DataFrame({"treated": [], "comparison": [], "distance": []}).astype({"treated": int, "comparison": int})
 _HEAVY, _THIN = 0.05, 0.1  # said aloud: one unit's share of its arm's weight, effective share of an arm
 
 
@@ -68,11 +68,8 @@ def weight(
                           column=treatment)  # fmt: skip
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
-    p = None
-    if score is not None:
-        require_rows(score, treated)
-        p = score.probability
-    elif discard is not None:
+    p = _given(score, treated)
+    if p is None and discard is not None:
         p = propensity(units, treatment, covariates, key=key).probability
     kept = np.ones(len(units), bool) if p is None else ~no_overlap(p, treated, discard)
     order = key_order(units, key)
@@ -101,7 +98,7 @@ def weight(
     groups = at if person is None else pd.factorize(rows[person])[0]
     return Design(
         estimand=_estimand(target, treated, kept, trim), units=units.copy(), treatment=treatment,
-        covariates=tuple(covariates), weights=spread(w, at, len(units)), pairs=no_pairs(),
+        covariates=tuple(covariates), weights=spread(w, at, len(units)), pairs=_NO_PAIRS.copy(),
         strata=spread(groups + 1, at, len(units)) - 1, discarded=~kept, unmatched=np.zeros(len(units), bool),
         propensity=p, distance=p, target=target, weight_model=model,
         spec={"method": method, "target": target, "moments": moments, "stabilised": stabilised, "trim": trim,
@@ -141,6 +138,15 @@ def _sampling(rows: pd.DataFrame, name: str | None) -> np.ndarray:
                           "leave units out that stand for nobody; correct the others at the source", column=name,
                           count=int(wrong.sum()), keys=rows.index[wrong].tolist())  # fmt: skip
     return base
+
+
+def _given(score: Propensity | None, treated: np.ndarray) -> np.ndarray | None:
+    if score is None:
+        return None
+    if not np.array_equal(score.treated, treated):
+        raise DesignError("a score of these units, in this order", "another treatment column behind it",
+                          "fit propensity on the same table")  # fmt: skip
+    return score.probability
 
 
 def _fitted(rows, t, covariates, method, target, moments, base, whole, notes) -> Weighted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -147,21 +147,31 @@ def adjustment_set(
             _refuse_colliders(core, sorted(used - core), closes, stands)
         only_treatment = {n for n in nodes if n in causes_t and check_dseparation(cut, [n], [outcome], [])}
         moves_only = sorted(only_treatment & used)
-        if instruments == "refuse":
-            _refuse_instruments(moves_only, stands)
+        if moves_only and instruments == "refuse":
+            raise DesignError(
+                "covariates that bear on the outcome",
+                f"{moves_only[0]} moves only the treatment (an instrument): holding it fixed takes away chance "
+                "differences in who is treated, which widens the standard error and amplifies any hidden bias",
+                'leave it out of the design, or pass instruments="allow"', column=stands[moves_only[0]][0],
+                count=len(moves_only), keys=moves_only,
+            )  # fmt: skip
         candidates = sorted((causes_t | causes_y) - after - unseen - {treatment, outcome})
         possible = closes(candidates)
-        needed = _smallest(candidates, used, closes) if possible else set()
+        needed = set(candidates)
+        if possible:
+            for node in sorted(candidates, key=lambda n: (n in used, n)):  # keep what the design has, where it suffices
+                if closes(needed - {node}):
+                    needed -= {node}
         roles = {n: _role(n, after, only_treatment, unseen, causes_t, causes_y) for n in nodes}
         hidden = [n for n in nodes if roles[n] == "unobserved common cause"]
         blame = [n for n in hidden if not possible and not closes({*candidates, *hidden} - {n})] or hidden
     table = pd.DataFrame({
         "node": nodes, "role": [roles[n] for n in nodes], "observed": [n not in unseen for n in nodes],
-        "in_design": [n in used for n in nodes], "needed": [n in needed for n in nodes],
+        "in_design": [n in used for n in nodes], "needed": [possible and n in needed for n in nodes],
         "columns": [", ".join(stands[n]) for n in nodes],
     })  # fmt: skip
     strangers = sorted(set(covariates) - {c for found in stands.values() for c in found})
-    missing = sorted(needed - used)
+    missing = sorted(needed - used) if possible else []
     if ok:
         text = f"If the graph is true, the design closes every back door ({', '.join(sorted(used)) or 'none is open'})."
     elif possible:
@@ -187,26 +197,6 @@ def _refuse_consequences(bad: list[str], causes_y: Collection[str], treatment: s
             f"{bad[0]} lies after {treatment} in the causal graph: {why}, so holding it fixed hides part of the effect",
             "leave it out of the design", column=stands[bad[0]][0], count=len(bad), keys=bad,
         )  # fmt: skip
-
-
-def _refuse_instruments(bad: list[str], stands: Columns) -> None:
-    if bad:
-        raise DesignError(
-            "covariates that bear on the outcome",
-            f"{bad[0]} moves only the treatment (an instrument): holding it fixed takes away chance differences in who "
-            "is treated, which widens the standard error and amplifies any hidden bias",
-            'leave it out of the design, or pass instruments="allow"', column=stands[bad[0]][0], count=len(bad),
-            keys=bad,
-        )  # fmt: skip
-
-
-def _smallest(candidates: list[str], used: set[str], closes: Callable[[Collection[str]], bool]) -> set[str]:
-    """A part of a set that closes every back door from which nothing can go, with what the design has where it can."""
-    needed = set(candidates)
-    for node in sorted(candidates, key=lambda n: (n in used, n)):
-        if closes(needed - {node}):
-            needed -= {node}
-    return needed
 
 
 def _refuse_colliders(core: set[str], others: list[str], closes: Any, stands: Columns) -> None:
