@@ -70,3 +70,9 @@ def attempt(function: Callable[..., Result], *arguments: Any, **options: Any) ->
         return function(*arguments, **options), ""
     except (DesignError, EstimationError) as error:
         return None, f"{error.found}; required: {error.required}"
+
+
+def check_level(level: float) -> None:
+    """Refuse what is no confidence level."""
+    if isinstance(level, str) or not 0 < level < 1:
+        raise EstimationError("0 < level < 1", f"level = {level!r}", "give a level such as 0.95")

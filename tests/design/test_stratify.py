@@ -232,7 +232,7 @@ def test_a_given_score_and_a_rule_of_overlap():
     assert "discarded: no overlap (common_support)" in ours.notes[0]
     cells = stratify(frame, "treated", covariates=["b"], method="exact", discard="common_support", score=score)
     np.testing.assert_array_equal(cells.discarded, ours.discarded)
-    with pytest.raises(DesignError, match="a score of the same rows"):
+    with pytest.raises(DesignError, match="fitted on these rows"):
         stratify(frame[1:], "treated", covariates=["x", "b"], method="subclass", score=score)
 
 

@@ -256,7 +256,7 @@ def test_refusals():
         share_who_gain(design, "y", level=95)
     with pytest.raises(DesignError, match="missing"):
         share_who_gain(design, "y", by=["hole"])
-    with pytest.raises(EstimationError, match="everyone"):
+    with pytest.raises(DesignError, match="everyone"):
         share_who_gain(frame, "y")
     lone = at.match(data("lalonde"), "treat", covariates=LALONDE, caliper_sd=0.2)
     with pytest.raises(EstimationError, match="in each arm"):

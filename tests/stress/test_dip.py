@@ -37,12 +37,16 @@ def simulated(n: int = 300, seed: int = 0, depth: float = 0.0, trend: float = 0.
 
 def test_by_hand():
     income = np.array([[10, 12, 9, 5, 8], [20, 20, 19, 13, 20], [10, 10, 11, 11, 10], [30, 34, 32, 33, 30.0]])
-    check = at.dip_test(make(income, np.array([4, 4, np.nan, np.nan])), dip=(-1, -1), base=(-4, -3), **OPTIONS)
+    panel = make(income, np.array([4, 4, np.nan, np.nan]))
+    check = at.dip_test(panel, dip=(-1, -1), base=(-4, -3), **OPTIONS)
     # changes from the base mean: treated 5 - 11 = -6, 13 - 20 = -7; comparison 11 - 10 = 1, 33 - 32 = 1
     assert check.statistic == pytest.approx(-7.5)
     # within-arm mean squares 0.25 and 0, each over its 2 units; scores of so few count n / (n - 1) = 2 times
     assert check.std_error == pytest.approx(2 * np.sqrt(0.25 / 2))
-    assert check.passed is False and "no base" in check.text
+    # two units in an arm, one degree of freedom: t is 10.6, Student's quantile 12.7 at 95 % and 6.3 at 90 %
+    assert check.passed is None
+    surer = at.dip_test(panel, dip=(-1, -1), base=(-4, -3), level=0.9, **OPTIONS)
+    assert surer.passed is False and "no base" in surer.text
     assert check.threshold == pytest.approx(0.25 * np.std([11, 20], ddof=1))
 
 
@@ -78,6 +82,15 @@ def test_the_size_of_the_test_is_its_level():
     rejected = [at.dip_test(simulated(120, seed=s), dip=(-2, -1), base=(-8, -5), **OPTIONS).passed is False
                 for s in range(300)]  # fmt: skip
     assert abs(np.mean(rejected) - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_four_treated_do_not_reject_more_often_than_said():
+    """With the normal in place of Student's t one null in nine was rejected."""
+    window = {"dip": (-2, -1), "base": (-8, -5), **OPTIONS}
+    cohort = np.where(np.arange(60) < 4, 8.0, np.nan)
+    draws = np.random.default_rng(1).normal(size=(200, 60, 9))
+    rejected = [at.dip_test(make(draw, cohort), **window).passed is False for draw in draws]
+    assert np.mean(rejected) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_the_curve_is_the_fits_and_its_differences_have_their_standard_errors():

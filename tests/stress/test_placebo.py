@@ -48,6 +48,18 @@ def test_any_design_is_refitted_without_the_placebo():
     assert blind.passed is False  # x was never held, and treatment follows it
 
 
+@pytest.mark.parametrize("coat", ["text", "polars"])
+def test_the_margin_is_that_of_the_treated_however_they_are_coded(coat):
+    frame = school(400)
+    if coat == "text":
+        other = frame.assign(treated=frame["treated"].astype(str))
+    else:
+        other = pytest.importorskip("polars").from_pandas(frame)
+    options = {"outcome": "x", "covariates": ["z", "b"], "caliper_sd": 0.2, "key": "key"}
+    plain, dressed = (placebo_outcome(units, "treated", **options) for units in (frame, other))
+    assert dressed.threshold == plain.threshold == pytest.approx(0.25 * frame.loc[frame["treated"] == 1, "x"].std())
+
+
 def test_it_is_printed_beside_the_estimate():
     frame = school(400, effect=0.5)
     design = at.match(frame, "treated", covariates=["z", "b"], caliper_sd=0.2, key="key")

@@ -14,7 +14,7 @@ from ..results import Result
 from .matching.metric import Space
 from .matching.nearest import Side, k_nearest
 from .pairs import pair_weights
-from .table import encode, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -63,11 +63,11 @@ def genetic_weights(
     units = to_pandas(units)
     treated = read_treatment(units, treatment)
     require_columns(units, [*covariates, *exact, *([key] if key else [])])
-    refuse_missing(units, [*covariates, *exact])
+    refuse_missing(units, [*covariates, *exact, *([key] if key else [])])
     if min(population, generations) < 1 or ratio > int((~treated).sum()):
         raise DesignError("population, generations >= 1 and a ratio no larger than the pool",
                           f"{population}, {generations}, {ratio}", "correct them")  # fmt: skip
-    order = np.arange(len(units)) if key is None else np.argsort(units[key].to_numpy(), kind="stable")
+    order = key_order(units, key)
     rows, t = units.iloc[order], treated[order]
     cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
     x, _, origins = encode(rows, covariates, drop_base=False)

@@ -18,7 +18,7 @@ from .discard import Discard, no_overlap
 from .matching.metric import on_grid
 from .matching.optimal import full_sets
 from .pairs import no_pairs
-from .propensity import Propensity, propensity
+from .propensity import Propensity, propensity, require_score
 from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
@@ -89,46 +89,25 @@ def stratify(
     if not (t[kept].any() and not t[kept].all()):
         raise DesignError("units of both arms with overlap", "none left", "discard by a milder rule",
                           count=len(t))  # fmt: skip
-    strata, pairs = np.full(len(t), -1), no_pairs()
-    spec: dict[str, Any] = {"method": method, "exact": tuple(exact), "discard": discard, "target": target, "key": key}
+    pairs = no_pairs()
     notes: tuple[str, ...] = ()
     if celled:
-        part = units if not out.any() else units.iloc[kept]
-        both = [name for name in exact if name in (cuts or {})]
-        if both:
-            raise DesignError("cuts or exact agreement, not both", "columns with both", "leave them out of one",
-                              count=len(both), keys=both)  # fmt: skip
-        whole = dict.fromkeys(exact, "exact")
-        strata[kept], points, notes = cells(
-            part, t[kept], [*covariates, *exact], cuts=whole | dict(cuts or {}), coarsen=method == "coarsened",
-            missing=missing,
-        )  # fmt: skip
-        groups = {name: dict(cut) for name, cut in (cuts or {}).items() if isinstance(cut, Mapping)}
-        spec |= {"cuts": points | groups, "missing": missing}
+        strata, spec, notes = _cells(units, t, kept, covariates, exact, cuts or {}, method, missing)
     else:
         assert p is not None and d is not None
         cell = units.groupby(exact, sort=True, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
         if method == "subclass":
-            even = on_grid(p)
-            base = even[kept] if target == "all" else even[kept][t[kept]]
-            cut = np.unique(np.quantile(base, np.arange(1, subclasses) / subclasses))
-            strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, even, side="right"))[kept]
-            spec |= {"subclasses": subclasses, "cuts": {"propensity": tuple(cut.tolist())}}
+            strata, spec = _subclasses(p, t, kept, cell, subclasses, target)
         else:
-            width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d[order], ddof=1))
-            rows = order[~out[order]]
-            left, right = full_sets(t[rows], d[rows], ratio=ratio, width=width, cell=cell[rows])
-            left, right = rows[left], rows[right]
-            strata = _sets(left, right, order)
-            pairs = pd.DataFrame({"treated": left, "comparison": right, "distance": np.abs(d[left] - d[right])})
-            spec |= {"distance": distance, "ratio": ratio, "caliper_sd": caliper_sd,
-                     "caliper_width": None if caliper_sd is None else width,
-                     "total_distance": float(pairs["distance"].sum())}  # fmt: skip
+            pairs, spec = _full(d, t, order[~out[order]], order, cell, ratio, caliper_sd)
+            spec |= {"distance": distance, "ratio": ratio, "caliper_sd": caliper_sd}
+            strata = _sets(pairs["treated"].to_numpy(), pairs["comparison"].to_numpy(), order)
     strata = _with_both_arms(strata, t)
     if not (strata >= 0).any():
         raise DesignError(f"at least one {_PLACE[method]} with treated and comparison units", "none",
                           "coarsen more, agree on less, or report no design", count=int(t.sum()))  # fmt: skip
-    spec["strata"] = int(strata.max()) + 1
+    spec = {"method": method, "exact": tuple(exact), "discard": discard, "target": target, "key": key, **spec,
+            "strata": int(strata.max()) + 1}  # fmt: skip
     matched = strata >= 0
     return Design(
         estimand=_estimand(t, matched, out, method, target), units=units if copied else units.copy(),
@@ -137,6 +116,45 @@ def stratify(
         propensity=p, distance=d, target=target, spec=spec,
         notes=(*notes, *_notes(t, matched, out, method, target, discard)),
     )  # fmt: skip
+
+
+def _cells(
+    units, t, kept, covariates, exact, cuts, method, missing
+) -> tuple[np.ndarray, dict[str, Any], tuple[str, ...]]:
+    """(n,) cells of the kept units, the options behind them, notes."""
+    both = [name for name in exact if name in cuts]
+    if both:
+        raise DesignError("cuts or exact agreement, not both", "columns with both", "leave them out of one",
+                          count=len(both), keys=both)  # fmt: skip
+    part = units if len(kept) == len(units) else units.iloc[kept]
+    found, points, notes = cells(
+        part, t[kept], [*covariates, *exact], cuts=dict.fromkeys(exact, "exact") | dict(cuts),
+        coarsen=method == "coarsened", missing=missing,
+    )  # fmt: skip
+    strata = np.full(len(t), -1)
+    strata[kept] = found
+    groups = {name: dict(cut) for name, cut in cuts.items() if isinstance(cut, Mapping)}
+    return strata, {"cuts": points | groups, "missing": missing}, notes
+
+
+def _subclasses(p, t, kept, cell, subclasses, target) -> tuple[np.ndarray, dict[str, Any]]:
+    """(n,) subclasses of the propensity within exact cells, cut at the quantiles of the target's kept units."""
+    even = on_grid(p)
+    base = even[kept] if target == "all" else even[kept][t[kept]]
+    cut = np.unique(np.quantile(base, np.arange(1, subclasses) / subclasses))
+    strata = np.full(len(t), -1)
+    strata[kept] = (cell * (len(cut) + 1) + np.searchsorted(cut, even, side="right"))[kept]
+    return strata, {"subclasses": subclasses, "cuts": {"propensity": tuple(cut.tolist())}}
+
+
+def _full(d, t, rows, order, cell, ratio, caliper_sd) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The edges of the optimal full matching of `rows`; the caliper is in SDs of all units, summed in key order."""
+    width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d[order], ddof=1))
+    left, right = full_sets(t[rows], d[rows], ratio=ratio, width=width, cell=cell[rows])
+    left, right = rows[left], rows[right]
+    pairs = pd.DataFrame({"treated": left, "comparison": right, "distance": np.abs(d[left] - d[right])})
+    return pairs, {"caliper_width": None if caliper_sd is None else width,
+                   "total_distance": float(pairs["distance"].sum())}  # fmt: skip
 
 
 def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.ndarray:
@@ -207,9 +225,7 @@ def _scores(units, treatment, covariates, score, t, order) -> Propensity:
         back = np.empty(len(order), int)
         back[order] = np.arange(len(order))
         return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
-    if len(score.probability) != len(t) or not np.array_equal(score.treated, t):
-        raise DesignError("a score of the same rows", f"{len(score.probability):,} scores for {len(t):,} units, or "
-                          "another treatment", "fit it on these units, in this order")  # fmt: skip
+    require_score(score, t)
     return score
 
 

@@ -14,7 +14,7 @@ from ..design.pairs import ends
 from ..design.table import encode, key_order, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects
-from .sample import left_out, read_outcome
+from .sample import left_out, read_outcome, unit_of
 
 _SCORES = ("logit", "propensity")
 
@@ -91,10 +91,9 @@ def abadie_imbens(
         notes.append(f"Only {size} units are matched: this standard error is for large samples.")
     used = found | (pull > 0)
     labels = pd.DataFrame({"term": terms}).assign(outcome=name)
-    known = y[used]
     return Effects(
         estimand=_estimand(design, found, t, population, dropped), labels=labels, estimate=estimate, scores=scores,
-        unit=unit or ("share" if np.isin(known, (0.0, 1.0)).all() else f"units of {name}"),
+        unit=unit or unit_of(y[used], name),
         n_treated=np.full(len(terms), int((used & t).sum())),
         n_comparison=np.full(len(terms), int((used & ~t).sum())), notes=tuple(notes),
         spec={"outcome": name, "vcov": "abadie_imbens", "bias_correction": tuple(bias_correction),

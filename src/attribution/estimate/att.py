@@ -13,7 +13,7 @@ from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
-from .sample import CELLS, complete_weights, left_out, read_outcome
+from .sample import CELLS, complete_weights, left_out, read_outcome, unit_of
 from .tie_range import tie_range
 
 FEW_CELLS = 12  # cells or subclasses: from so many on their clustered errors were seen to cover
@@ -96,8 +96,6 @@ def att(
         beta[:2], scores = (y[used][0], 0.0), np.zeros_like(scores)
     # with covariates centred at the treated, intercept = counterfactual mean and slope of treatment = ATT
     combine = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]) if parts else np.array([[0.0], [1.0]])
-    known = y[used]
-    binary = bool(np.isin(known, (0.0, 1.0)).all())
     labels = pd.DataFrame({"term": ["observed", "counterfactual", "att"] if parts else [name]})
     labels["outcome"] = name
     notes = list(design.notes)
@@ -108,7 +106,7 @@ def att(
         if design.target != "treated":
             estimand = f"{design.estimand}, where {name} is known"
     return Effects(
-        estimand=estimand, unit=unit or ("share" if binary else f"units of {name}"), labels=labels,
+        estimand=estimand, unit=unit or unit_of(y[used], name), labels=labels,
         estimate=beta[:2] @ combine, scores=scores[:, :2] @ combine, n_treated=np.full(len(labels), n_treated),
         n_comparison=np.full(len(labels), n_comparison), notes=tuple(notes),
         spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores),

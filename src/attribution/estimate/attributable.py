@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..cohorts.cells import build_cells
 from ..cohorts.panel import Panel
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..inference import fieller
 from ..outcomes.income import IncomeOutcome
 from ..results import Effects, Result
@@ -205,8 +205,7 @@ def attributable_euros(
 def _ratios(top: Effects, bottom: Effects, of: Literal["level", "change"], level: float) -> pd.DataFrame:
     """Every ratio of two results on the same score rows."""
     _same_sample(top, bottom, of)
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+    check_level(level)
     what = "the counterfactual mean" if of == "level" else "the change"
     rows = []
     for k in np.flatnonzero(np.isfinite(top.estimate) & (bottom.estimate != 0)):

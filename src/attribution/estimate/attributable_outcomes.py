@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..inference import fieller
 from ..results import Effects, Result
 
@@ -64,8 +64,7 @@ def attributable_outcomes(
         the estimand speaks for, at most those behind the estimate. claimed : share of the same people who credit the
         school, one term on the same score rows.
     """
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+    check_level(level)
     if effects.unit != "share":
         raise EstimationError("an effect in shares of a 0/1 outcome", f"one in {effects.unit}",
                               "use attributable_euros for amounts; for ratios estimate the difference")  # fmt: skip

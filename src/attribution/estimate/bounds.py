@@ -12,10 +12,10 @@ import pandas as pd
 
 from ..design.everyone import everyone
 from ..design.table import require_columns
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..inference import normal_quantile
 from ..results import Result
-from .sample import check_level, sample
+from .sample import sample, unit_of
 
 TIDY = ["term", "estimand", "assumes", "bound_low", "bound_high", "std_error_low", "std_error_high", "conf_low",
         "conf_high"]  # fmt: skip
@@ -196,7 +196,7 @@ def lee_bounds(
     n_trimmed = n_arm - _kept(arm, inside)
     notes = (f"Selected: {share[0]:.1%} of the treated, {share[1]:.1%} of the others; {n_trimmed:,} of {n_arm:,} were "
              "trimmed. The set is for those who are selected either way.",)  # fmt: skip
-    unit = "share" if np.isin(y[inside], (0.0, 1.0)).all() else f"units of {outcome}"
+    unit = unit_of(y[inside], outcome)
     return IdentifiedSet(
         outcome=outcome, unit=unit, level=level, table=table, n_treated=int((inside & t).sum()),
         n_comparison=int((inside & ~t).sum()), notes=notes,

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.table import is_number, read_treatment, require_columns, to_pandas
+from ..design.table import read_treatment, require_columns, to_pandas
 from ..errors import EstimationError
 from ..results import Effects
+from .sample import numeric
 
 
 def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str | None = None) -> Effects:
@@ -26,13 +27,7 @@ def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str |
     units = to_pandas(units)
     t = read_treatment(units, treatment)
     require_columns(units, [outcome])
-    if not is_number(units[outcome]):
-        raise EstimationError("a numeric or 0/1 outcome", f"type {units[outcome].dtype}", "code it as a number",
-                              column=outcome)  # fmt: skip
-    y = units[outcome].to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(y).any():
-        raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=outcome,
-                              count=int(np.isinf(y).sum()))  # fmt: skip
+    y = numeric(units[outcome], outcome)
     known = ~np.isnan(y)
     scores = np.zeros(len(y))
     means = []

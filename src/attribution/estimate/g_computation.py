@@ -15,7 +15,7 @@ from ..inference import normal_quantile
 from ..results import Design, Effects
 from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
-from .sample import complete_weights, left_out, read_outcome
+from .sample import complete_weights, left_out, read_outcome, unit_of
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
 Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
@@ -76,10 +76,9 @@ def g_computation(
     else:
         estimate, scores = on_scale(means, rows, scale, name)
         terms = [name]
-    binary = bool(np.isin(y[sample.used], (0.0, 1.0)).all())
     words = {"ratio": "log risk ratio", "odds_ratio": "log odds ratio"}
     return Effects(
-        estimand=sample.estimand, unit=words.get(scale) or unit or ("share" if binary else f"units of {name}"),
+        estimand=sample.estimand, unit=words.get(scale) or unit or unit_of(y[sample.used], name),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), sample.counts[0]), n_comparison=np.full(len(terms), sample.counts[1]),
         notes=(*sample.notes, *told, *shown_ratio(scale, estimate, scores)), dof=dof,

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ..design.table import refuse_missing, require_columns
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..results import Design, Result
-from .sample import Sample, check_level, sample
+from .sample import Sample, sample
 from .suprema import Noise, Stratum, sharp_limit
 
 

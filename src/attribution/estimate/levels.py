@@ -14,7 +14,7 @@ from ..design.weighting.levels import multinomial
 from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
 from .m_estimation import m_estimation
-from .sample import numeric
+from .sample import numeric, unit_of
 
 
 def multi_valued(
@@ -81,7 +81,7 @@ def multi_valued(
         whom += f" where {outcome} is known"
     return Effects(
         estimand=f"{whom}, each level against {reference}",
-        unit=unit or ("share" if np.isin(y[used], (0.0, 1.0)).all() else f"units of {outcome}"),
+        unit=unit or unit_of(y[used], outcome),
         labels=pd.DataFrame({"term": [f"{levels[j]} vs {reference}" for j in others], "outcome": outcome,
                              "level": [levels[j] for j in others], "reference": reference, "ess": ess[others]}),
         estimate=beta @ contrast, scores=scores @ contrast, n_treated=count[others],

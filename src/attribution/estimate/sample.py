@@ -40,15 +40,11 @@ class Sample:
 
     @property
     def unit(self) -> str:
-        """"share" for a 0/1 outcome."""
-        return "share" if bool(np.isin(self.y, (0.0, 1.0)).all()) else f"units of {self.name}"
+        return unit_of(self.y, self.name)
 
 
 def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, least: int = 2) -> Sample:
     """The sample behind every estimate after a design; at least `least` units in each arm, or refused."""
-    if not isinstance(design, Design):
-        raise EstimationError("a design", f"a {type(design).__name__}",
-                              "make one: match, stratify, weight, or everyone() for a trial")  # fmt: skip
     name, y = read_outcome(design, outcome, data)
     t = design.treated
     weights, dropped = complete_weights(design, t, np.isfinite(y))
@@ -65,6 +61,11 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
         notes.append(left_out(design, name, dropped))
     return Sample(name=name, rows=rows, y=y[rows], treated=arms, weight=weights[rows],
                   group=np.unique(design.strata[rows], return_inverse=True)[1], notes=tuple(notes))  # fmt: skip
+
+
+def unit_of(y: np.ndarray, name: str) -> str:
+    """The unit of an effect where the caller names none: "share" for a 0/1 outcome."""
+    return "share" if np.isin(y, (0.0, 1.0)).all() else f"units of {name}"
 
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:
@@ -136,8 +137,3 @@ def left_out(design: Design, name: str, dropped: int) -> str:
     """The sentence for pairs (or units, without pairs) that `complete_weights` left out."""
     whole, what = (len(design.pairs), "pairs") if len(design.pairs) else (int(design.matched.sum()), "units")
     return f"{dropped:,} of {whole:,} {what} {'was' if dropped == 1 else 'were'} left out because {name} is missing."
-
-
-def check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")

@@ -16,7 +16,7 @@ from ..inference import normal_p_value, normal_quantile, wald
 from ..results import Design, Effects, Result
 from .g_computation import Vcov, potential_means, read_adjustment, target
 from .glm import Family
-from .sample import read_outcome
+from .sample import read_outcome, unit_of
 
 Correction = Literal["holm", "bh"]
 
@@ -106,12 +106,11 @@ def subgroup_effects(
     means, rows, told = potential_means(sample, y, target(design, sample)[:, None] * level_of, model)
     arm = t[sample.used]
     terms = [str(found[j]) for j in kept]
-    binary = bool(np.isin(y[sample.used], (0.0, 1.0)).all())
     notes = [*sample.notes, *told]
     if by not in design.spec.get("exact", ()):
         notes.append(f"The design balances the whole, not each level of {by}: read the balance of a level before it.")
     effects = Effects(
-        estimand=f"{sample.estimand}, each level of {by}", unit=unit or ("share" if binary else f"units of {name}"),
+        estimand=f"{sample.estimand}, each level of {by}", unit=unit or unit_of(y[sample.used], name),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=means[0] - means[1],
         scores=rows[:, 0] - rows[:, 1], n_treated=level_of[arm].sum(axis=0), n_comparison=level_of[~arm].sum(axis=0),
         notes=tuple(notes), spec={"outcome": name, "by": by, "adjust": tuple(adjust), "model": model,

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..errors import EstimationError
 from ..estimate.att import att
-from ..inference import fieller, wilson
+from ..inference import fieller, normal_quantile, wilson
 from ..outcomes.career import career_outcomes
 from ..read.config import Disclosure
 from ..results import Effects, Result
@@ -242,6 +241,6 @@ def verdict(estimate: float, std_error: float, level: float = 0.995) -> str:
     runs even where a standard error is a little too small.
     """
     z = estimate / std_error if std_error else np.nan
-    if not np.isfinite(z) or abs(z) < stats.norm.ppf(0.5 + level / 2):
+    if not np.isfinite(z) or abs(z) < normal_quantile(0.5 + level / 2):
         return "no clear effect"
     return "raised" if z > 0 else "lowered"

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..cohorts.panel import Panel
 from ..cohorts.sequential import SPAN, Later, delays, moved, risk_sets
@@ -109,26 +108,7 @@ def recommended_did(
     plan = _Plan(panel, delay, dip, base, before, horizons, later, tuple(covariates), method, unit,
                  axis, far="history" in others)  # fmt: skip
     dip_found = dip_check(plan.plain, plan.dip_seen, base, plan.sd, margin_sd, level)
-    span = {"long base": plan.farthest - (base[0] + base[1]) / 2, "symmetric, given the dip": plan.mirror}
-    level_drift = drift_check(plan.plain, before, span["long base"], plan.fade, plan.gap, plan.sd,
-                              margin_sd, level)  # fmt: skip
-    chosen: Name
-    if dip_found.passed and level_drift.passed is not False:
-        chosen, drifted, why = "long base", level_drift, "no dip before selection, and no drift"
-    else:
-        given = drift_check(plan.given, before, span["symmetric, given the dip"], plan.fade, plan.gap, plan.sd,
-                            margin_sd, level)  # fmt: skip
-        shown = "a dip is not shown to be absent"
-        if dip_found.passed is False:
-            shown = "there is a dip before selection"
-            if dip_found.statistic > 0:
-                shown = "the treated had moved away from the comparison before selection"
-        if dip_found.passed:
-            shown = "no dip before selection, but a drift"
-        chosen, drifted, why = "symmetric, given the dip", given, shown
-        clear = len(faded(before, plan.fade, plan.gap)) >= 4
-        if clear and abs(given.statistic) > stats.norm.ppf(0.5 + BEYOND_DOUBT / 2) * float(given.std_error or 0):
-            chosen, why = "symmetric, less the trend", f"{shown}, and a drift beyond doubt, taken off"
+    chosen, drifted, why = _chosen(plan, dip_found, margin_sd, level)
     wanted = list(dict.fromkeys([chosen, "long base", "symmetric, given the dip", *others]))
     candidates, why_not = {}, {}
     for name in wanted:
@@ -144,6 +124,30 @@ def recommended_did(
     graded = Grade(level="moderate", reasons=(drifted.text,)) if drifted.passed else grade((drifted,))
     return Recommended(estimator=chosen, effects=effects, reason=f"{why}.", checks=(dip_found, drifted), grade=graded,
                        candidates=candidates, why_not=why_not)  # fmt: skip
+
+
+def _chosen(plan: _Plan, dip: Check, margin_sd: float, level: float) -> tuple[Name, Check, str]:
+    """(estimator, check of its drift, why): the rule of `recommended_did`."""
+
+    def drifts(events: Effects, span: float, at_level: float) -> Check:
+        return drift_check(events, plan.before, span, plan.fade, plan.gap, plan.sd, margin_sd, at_level)
+
+    drifted = drifts(plan.plain, plan.farthest - (plan.base[0] + plan.base[1]) / 2, level)
+    if dip.passed and drifted.passed is not False:
+        return "long base", drifted, "no dip before selection, and no drift"
+    if dip.passed:
+        why = "no dip before selection, but a drift"
+    elif dip.passed is None:
+        why = "a dip is not shown to be absent"
+    elif dip.statistic > 0:
+        why = "the treated had moved away from the comparison before selection"
+    else:
+        why = "there is a dip before selection"
+    drifted = drifts(plan.given, plan.mirror, level)
+    clear = len(faded(plan.before, plan.fade, plan.gap)) >= 4
+    if clear and drifts(plan.given, plan.mirror, BEYOND_DOUBT).passed is False:
+        return "symmetric, less the trend", drifted, f"{why}, and a drift beyond doubt, taken off"
+    return "symmetric, given the dip", drifted, why
 
 
 class _Plan:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..inference import (
     Jackknife,
     Support,
@@ -89,8 +89,7 @@ class Effects(Result):
         With `dof`, Student's t in place of the normal. The band is then Bonferroni's: a covariance estimated from few
         clusters or units overstates how much the estimates move together, and sup-t covers too seldom.
         """
-        if not 0 < level < 1:
-            raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+        check_level(level)
         critical: np.ndarray | float | None = None
         if self.dof is not None:
             at_once = int(np.isfinite(self.std_error).sum()) if band == "simultaneous" else 1

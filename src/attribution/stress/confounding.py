@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..design.table import encode, refuse_missing, require_columns
-from ..errors import EstimationError
-from ..estimate.sample import check_level, sample
+from ..errors import EstimationError, check_level
+from ..estimate.sample import sample
 from ..inference import student_p_value, student_quantile
 from ..results import Design, Result, require_design
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.panel import Panel
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..estimate.aggregate import aggregate
 from ..estimate.did import Base, Comparison, group_time_att
 from ..estimate.group_time import GroupTimeMethod as Method
 from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
-from .placebo import _equivalent, _say, _verdict
+from .equivalence import equivalent, rejected, say, verdict
 
 TAIL = 0.25  # share of a dip that may be left where a trend is read
 Window = tuple[int, int]
@@ -31,7 +31,8 @@ def dip_test(
     Estimand : mean over the event times `dip` of E[Y_e - Y_base | treated] - E[Y_e - Y_base | comparison], cohorts by
         size. Negative: a dip. It is no effect; it says what the last period before treatment does as a base.
     Estimator : group-time differences from the base window (Callaway & Sant'Anna 2021), averaged; Ashenfelter 1978.
-    Std. errors : influence functions, with the term for the estimated cohort shares.
+    Std. errors : influence functions, with the term for the estimated cohort shares; few units or clusters as in
+        `group_time_att`, Student's t also in the verdict.
     Edge cases : failed means that zero is excluded at `level`; passed that two one-sided tests put the dip within
         `margin_sd` standard deviations of the treated in the base window; otherwise neither (None).
     Checked : tests/stress/test_dip.py by hand; tests/recovery/selection.csv.
@@ -184,18 +185,18 @@ def at_event(events: Effects, weights: dict[int, float]) -> Effects:
 
 def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: float, level: float) -> Check:
     """`dip_test` from an event study whose base is the base window."""
-    if not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level}", "give a level such as 0.95")
+    check_level(level)
     span = range(dip[0], dip[1] + 1)
     effect = at_event(events, dict.fromkeys(span, 1 / len(span)))
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
+    passed = equivalent(rejected(estimate, std_error, level, effect.dof), estimate, std_error, margin_sd * sd, level,
+                        effect.dof)  # fmt: skip
     moved, name = ("fallen", "a dip") if estimate < 0 else ("risen", "the opposite of a dip")
-    verdict = {False: f"{name}, and the last period before treatment is no base",
-               True: f"within {margin_sd} SD of zero", None: _verdict(None, margin_sd)}[passed]  # fmt: skip
+    found = {False: f"{name}, and the last period before treatment is no base",
+             True: f"within {margin_sd} SD of zero", None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
         f"From event times {base[0]} to {base[1]} until {dip[0]} to {dip[1]} the treated had {moved} "
-        f"{_say(abs(estimate))} more than the comparison (standard error {_say(std_error)}): {verdict}."
+        f"{say(abs(estimate))} more than the comparison (standard error {say(std_error)}): {found}."
     )
     return Check(name="dip", question="Did income stay level until just before treatment?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text,
@@ -211,12 +212,13 @@ def drift_check(
     """
     effect = drift(events, before, span, fade, gap)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    passed = _equivalent(_rejected(estimate, std_error, level), estimate, std_error, margin_sd * sd, level)
-    verdict = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
-               None: _verdict(None, margin_sd)}[passed]  # fmt: skip
+    passed = equivalent(rejected(estimate, std_error, level, effect.dof), estimate, std_error, margin_sd * sd, level,
+                        effect.dof)  # fmt: skip
+    found = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
+             None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
-        f"Going on as at event times {before[0]} to {before[1]}, the groups would be {_say(estimate)} (standard error "
-        f"{_say(std_error)}) further apart over the {span:g} periods between base and outcome: {verdict}."
+        f"Going on as at event times {before[0]} to {before[1]}, the groups would be {say(estimate)} (standard error "
+        f"{say(std_error)}) further apart over the {span:g} periods between base and outcome: {found}."
     )
     return Check(name="drift", question="Were the two groups on the same trend before the dip?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text)  # fmt: skip
@@ -310,9 +312,3 @@ def ordered(window: Sequence[int], name: str) -> Window:
     if not ends or len(ends) > 2 or not whole or ends[0] > ends[-1]:
         raise EstimationError(f"{name} as (first, last) event time, whole numbers", f"{window!r}", "such as (-8, -5)")
     return int(ends[0]), int(ends[-1])
-
-
-def _rejected(estimate: float, std_error: float, level: float) -> bool:
-    from scipy import stats
-
-    return bool(abs(estimate) > stats.norm.ppf(0.5 + level / 2) * std_error)

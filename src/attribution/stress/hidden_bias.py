@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import EstimationError
-from ..estimate.sample import check_level, read_outcome
+from ..errors import EstimationError, check_level
+from ..estimate.sample import read_outcome
 from ..results import Design, Result
 
 Alternative = Literal["greater", "less"]

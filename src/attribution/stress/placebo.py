@@ -12,8 +12,9 @@ import pandas as pd
 from ..design.match import match
 from ..errors import DesignError, EstimationError
 from ..estimate.att import att
-from ..inference import normal_quantile, student_quantile, wald
+from ..inference import wald
 from ..results import Check, Design, Effects
+from .equivalence import equivalent, rejected, say, verdict
 
 NOT_REJECTED = "not different from zero, which shows nothing"
 
@@ -54,16 +55,16 @@ def placebo_outcome(
         raise DesignError("build to give a Design", f"a {type(design).__name__}", "give match, stratify or weight")
     effect = att(design, outcome)
     estimate, std_error = float(effect.estimate[0]), float(effect.std_error[0])
-    spread = float(units.loc[units[treatment].astype(bool), outcome].std())
+    spread = float(design.units.loc[design.treated, outcome].std())
     margin = margin_sd * spread
-    rejected = abs(estimate) > normal_quantile(0.5 + level / 2) * std_error
-    passed = _equivalent(rejected, estimate, std_error, margin, level)
-    verdict = _verdict(passed, margin_sd)
-    if rejected and outcome in covariates:
+    differs = rejected(estimate, std_error, level, effect.dof)
+    passed = equivalent(differs, estimate, std_error, margin, level, effect.dof)
+    found = verdict(passed, margin_sd)
+    if differs and outcome in covariates:
         passed = None
         left_out = " and ".join(map(_named, drop))
-        verdict = f"differs from zero once {left_out} is left out: the full design rests on that"
-    text = f"Placebo on {_named(outcome)}: {_say(estimate)} (standard error {_say(std_error)}) {verdict}."
+        found = f"differs from zero once {left_out} is left out: the full design rests on that"
+    text = f"Placebo on {_named(outcome)}: {say(estimate)} (standard error {say(std_error)}) {found}."
     return Check(
         name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
         statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
@@ -106,11 +107,11 @@ def pre_period(
         p_value = min(1.0, float(p_values.min()) * len(p_values))
         said = f"largest t {statistic:.1f}, p = {p_value:.2f} over all (Bonferroni, few clusters or units)"
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
-    passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
+    passed = equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
     text = (
-        f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
-        f"(standard error {_say(std_error)}); {said}: "
-        f"{_verdict(passed, margin_sd) if spread or passed is False else NOT_REJECTED}."
+        f"Effects before date zero ({int(use.sum())} estimated): on average {say(estimate)} "
+        f"(standard error {say(std_error)}); {said}: "
+        f"{verdict(passed, margin_sd) if spread or passed is False else NOT_REJECTED}."
     )
     return Check(
         name="pre-period effects", question="Did the two groups move together before date zero?", statistic=statistic,
@@ -123,23 +124,3 @@ def _named(column: str) -> str:
     """income_lag_1 -> income 1 period before date zero."""
     name, _, lag = column.partition("_lag_")
     return f"{name} {lag} period{'s' if lag != '1' else ''} before date zero" if lag else name.replace("_", " ")
-
-
-def _say(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _equivalent(rejected, estimate: float, std_error: float, margin: float, level: float, dof=None) -> bool | None:
-    """False if zero is rejected, True if the estimate is shown to be within the margin, None between the two."""
-    if rejected:
-        return False
-    critical = normal_quantile(level) if dof is None else float(student_quantile(level, dof)[0])
-    return True if abs(estimate) + critical * std_error < margin else None
-
-
-def _verdict(passed: bool | None, margin_sd: float) -> str:
-    return {
-        False: "differs from zero: the design does not remove what was there before",
-        True: f"within {margin_sd} SD of zero",
-        None: f"neither different from zero nor shown to be within {margin_sd} SD of it",
-    }[passed]

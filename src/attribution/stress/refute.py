@@ -19,6 +19,7 @@ from ..design.table import require_columns, to_pandas
 from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
 from ..results import Check, Design
+from .equivalence import say
 from .graph import quiet_dowhy
 
 Kind = Literal["placebo", "random_common_cause", "subset", "bootstrap", "dummy_outcome"]
@@ -247,8 +248,8 @@ def _must_vanish(kind, good, draws, value, std_error, largest_shift) -> Check:
     verdict = ("is not zero, as it should be: the procedure itself is at fault" if passed is False
                else "is compatible with zero")  # fmt: skip
     text = (f"With the {what} dealt out at random, {len(good)} of {len(draws)} refits: mean effect "
-            f"{_say(mean)} (Monte-Carlo standard error {_say(error)}) {verdict}; their spread is {_say(spread)}, the "
-            f"estimate's standard error {_say(std_error)}.")  # fmt: skip
+            f"{say(mean)} (Monte-Carlo standard error {say(error)}) {verdict}; their spread is {say(spread)}, the "
+            f"estimate's standard error {say(std_error)}.")  # fmt: skip
     return _check(name, f"Does a shuffled {what} show no effect?", mean, error, 4 * error, passed, text, draws)
 
 
@@ -265,17 +266,13 @@ def _must_stay(kind, good, draws, value, std_error, largest_shift) -> Check:
     shift, spread = float(good.mean()) - value, float(good.std(ddof=1))
     limit = largest_shift * std_error
     passed = False if abs(shift) > limit else None
-    text = (f"{cause} moves the estimate from {_say(value)} by {_say(shift)} on average over {len(good)} of "
+    text = (f"{cause} moves the estimate from {say(value)} by {say(shift)} on average over {len(good)} of "
             f"{len(draws)} refits ({abs(shift) / std_error:.2f} standard errors; {largest_shift:g} would be too many); "
-            f"their spread is {_say(spread)}, the estimate's standard error {_say(std_error)}.")  # fmt: skip
+            f"their spread is {say(spread)}, the estimate's standard error {say(std_error)}.")  # fmt: skip
     if kind == "bootstrap" and spread / std_error > 1.5 * (1 + 4 / np.sqrt(2 * (len(good) - 1))):
         passed = False
         text += f" The standard error is too small: resamples vary {spread / std_error:.1f} times as much."
     return _check(name, question, shift, spread / np.sqrt(len(good)), limit, passed, text, draws)
-
-
-def _say(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _check(name, question, statistic, std_error, threshold, passed, text, draws) -> Check:

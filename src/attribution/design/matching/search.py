@@ -13,7 +13,8 @@ from ...errors import DesignError
 from ..discard import no_overlap
 from ..propensity import Propensity, propensity
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
-from .nearest import Side, greedy, greedy_line, k_nearest, k_nearest_line
+from .nearest import Side, greedy, k_nearest
+from .nearest_line import greedy_line, k_nearest_line
 
 Distance = Literal["logit", "propensity"] | VectorDistance
 Calipers = float | Mapping[str, float] | None

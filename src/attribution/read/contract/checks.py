@@ -12,9 +12,10 @@ from ...errors import DataError
 from ..engine import query
 from . import money
 from .columns import Wrong, column_checks, name, row_checks, uncastable
+from .declare import Table
 from .problems import Problems
 from .rules import RULES, Rule, foreign_rules, sensitive_columns
-from .tables import REQUIRED, TABLES, Table
+from .tables import REQUIRED, TABLES
 
 if TYPE_CHECKING:
     from ...study import Study

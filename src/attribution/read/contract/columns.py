@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from .tables import SQL, Column, Table
+from .declare import SQL, Column, Table
 
 _NO_KEY = ("", "nan", "none", "null", "<na>", "nat")
 

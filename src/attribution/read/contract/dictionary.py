@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .tables import REQUIRED, SENSITIVE, TABLES, Column
+from .declare import Column
+from .tables import REQUIRED, SENSITIVE, TABLES
 
 
 def data_dictionary() -> str:

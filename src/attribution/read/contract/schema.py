@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...errors import DataError
-from .tables import Table
+from .declare import Table
 
 _ARROW = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "date": pa.date32()}
 _MEND = {

@@ -8,139 +8,34 @@ a `currency` column. An int column with allowed 0 and 1 is a flag that estimator
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from .declare import SQL, RowCheck, Table, columns, foreign_keys, in_order
 
-SQL = {"text": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "date": "DATE"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column. required: the column must be there. nullable: its values may be missing."""
-
-    name: str
-    type: str
-    doc: str = ""
-    unit: str = ""
-    nullable: bool = False
-    required: bool = True
-    allowed: tuple[object, ...] = ()
-    pattern: str = ""
-    low: float | None = None
-    high: float | None = None
-    future: bool = False  # a planned date: may lie after data_until
-
-
-@dataclass(frozen=True)
-class ForeignKey:
-    """Values of a column must be keys of one of the targets (table, column); targets that a study lacks are passed over."""
-
-    column: str
-    targets: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class RowCheck:
-    """A condition in SQL that is true of a wrong row; it names columns of one table (any absent column skips it)."""
-
-    name: str
-    column: str
-    wrong: str
-    required: str
-    found: str
-    mend: str
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    name: str
-    doc: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    foreign: tuple[ForeignKey, ...] = ()
-    rows: tuple[RowCheck, ...] = ()
-    sensitive: bool = False
-
-    def column(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns)
-
-
-def _columns(text: str) -> tuple[Column, ...]:
-    """Lines `name type[?][-] | allowed or range | unit | doc`: ? = may be missing, - = the column may be absent, + = a plan."""
-    columns = []
-    for line in text.strip().splitlines():
-        rest, unit, doc = (part.strip() for part in line.rsplit("|", 2))
-        head, rule = (part.strip() for part in rest.split("|", 1))  # a pattern may hold a bar
-        name, kind = head.split()
-        future, kind = kind.endswith("+"), kind.rstrip("+")
-        absent, kind = kind.endswith("-"), kind.rstrip("-")
-        nullable, kind = kind.endswith("?") or absent, kind.rstrip("?")
-        allowed: tuple[object, ...] = ()
-        pattern, low, high = "", None, None
-        if rule.startswith("{"):
-            words = rule.strip("{}").split()
-            allowed = tuple(int(word) for word in words) if kind == "int" else tuple(words)
-        elif rule.startswith("/"):
-            pattern = rule.strip("/")
-        elif rule:
-            first, last = rule.split("..")
-            low, high = float(first) if first else None, float(last) if last else None
-        columns.append(Column(name, kind, doc, unit, nullable, not absent, allowed, pattern, low, high, future))
-    return tuple(columns)
-
-
-def _order(column: str, first: str, then: str, mend: str, *, days: int = 0) -> RowCheck:
-    """`first` may not be later than `then` (plus days)."""
-    late = f"{first} > {then}" if not days else f"{first} > {then} + INTERVAL {days} DAY"
-    slack = f" + {days} days" if days else ""
-    return RowCheck(
-        f"{first} after {then}", column, late, f"{first} <= {then}{slack}", "rows with the dates the wrong way round", mend,
-        (first, then),
-    )  # fmt: skip
-
-
-def _foreign(*pairs: str) -> tuple[ForeignKey, ...]:
-    """`column>table.column|table.column`."""
-    keys = []
-    for pair in pairs:
-        column, targets = pair.split(">")
-        keys.append(ForeignKey(column, tuple((t.split(".")[0], t.split(".")[1]) for t in targets.split("|"))))
-    return tuple(keys)
-
-
-PEOPLE = "learners.person_id|comparison_units.unit_id"
+_PEOPLE = "learners.person_id|comparison_units.unit_id"
 _YES = "{yes no undeclared}"
 _MONEY = "/^[A-Z]{3}$/"
 _COUNTRY = "/^([A-Z]{2}|other|unknown)$/"
 _MONTH = "/^[0-9]{4}-(0[1-9]|1[0-2])$/"
-PERIOD = "/^[0-9]{4}(Q[1-4])?$/"
+_PERIOD = "/^[0-9]{4}(Q[1-4])?$/"
 _POOLS = (
     "{not_started rejected_margin waitlist presignup external_panel open rejected no_funding withdrew elsewhere "
     "nsw_control cps1 psid1}"
 )
 _FUNDERS = "{self employer france_travail region cpf opco scholarship none}"
 # what is known about a person before anything happens: shared by learners and comparison units
-_PERSON = """
-birth_year int? | 1900..2020 | year | year of birth
-sex text | {F M X unknown} | | sex as declared
-country text | %s | | ISO 3166 two-letter code, or other
+_PERSON = f"""birth_year int? | 1900..2020 | year | year of birth
+sex text | {{F M X unknown}} | | sex as declared
+country text | {_COUNTRY} | | ISO 3166 two-letter code, or other
 region_code text?- | | | labour-market area: FR zone d'emploi or US commuting zone
-education text%s | {none cap_bep bac bac2 bac3 bac5} | | highest diploma at entry, French ladder
+education text? | {{none cap_bep bac bac2 bac3 bac5}} | | highest diploma at entry, French ladder
 education_years int?- | 0..30 | years | years of school
-partnered int?- | {0 1} | | lives with a partner
-status_at_entry text%s | {jobseeker employed student inactive self_employed unknown} | | labour status at entry
+partnered int?- | {{0 1}} | | lives with a partner
+status_at_entry text? | {{jobseeker employed student inactive self_employed unknown}} | | labour status at entry
 unemp_months int?- | 0..600 | months | months out of work at entry
 household_size int?- | 1..20 | persons | persons in the household
-children_u14 int?- | 0..15 | persons | children under 14
-"""
+children_u14 int?- | 0..15 | persons | children under 14"""
 
 _ALL = [
-    Table("programmes", "what is taught, at which price and level", _columns(f"""
+    Table("programmes", "what is taught, at which price and level", columns(f"""
 programme_id text | | | key
 name text | | | title
 track text | {{tech data design business health other}} | | field
@@ -153,21 +48,21 @@ is_apprenticeship bool | | | taught under a work contract
 rncp_code text?- | | | French register of diplomas
 valid_from date+ | | | first day offered
 valid_to date?+ | | | last day offered
-"""), ("programme_id",), rows=(_order("valid_to", "valid_from", "valid_to", "correct valid_from or valid_to"),)),
-    Table("learners", "people known to the school, as they were at first contact", _columns(f"""
+"""), ("programme_id",), rows=(in_order("valid_to", "valid_from", "valid_to", "correct valid_from or valid_to"),)),
+    Table("learners", "people known to the school, as they were at first contact", columns(f"""
 person_id text | | | key, pseudonymous
 first_seen date | | | first contact: account, application or event
-{(_PERSON % (_COUNTRY, "?", "?")).strip()}
+{_PERSON}
 consent_research bool | | | agreed to research use
 consent_link bool | | | agreed to record linkage
 erased_on date?- | | | erasure asked and done
 """), ("person_id",), rows=(
-        _order("erased_on", "first_seen", "erased_on", "correct first_seen or erased_on"),
+        in_order("erased_on", "first_seen", "erased_on", "correct first_seen or erased_on"),
         RowCheck("born after first contact", "birth_year", "birth_year > EXTRACT(year FROM first_seen)",
                  "birth_year <= year of first_seen", "people born after their first contact", "correct birth_year (a two-digit "
                  "year read as 20xx is the usual cause)", ("birth_year", "first_seen")),
     )),
-    Table("learners_sensitive", "restricted: special-category attributes, with their legal basis; undeclared is not no", _columns(f"""
+    Table("learners_sensitive", "restricted: special-category attributes, with their legal basis; undeclared is not no", columns(f"""
 person_id text | | | learners.person_id or comparison_units.unit_id
 disability text | {_YES} | | recognised disability
 refugee text | {_YES} | | refugee status
@@ -176,8 +71,8 @@ minimum_income text | {_YES} | | receives the minimum income
 ethnicity text?- | {{black hispanic other undeclared}} | | only where the law allows asking
 legal_basis text | | | why the data may be held
 collected_on date | | | date of the declaration
-"""), ("person_id",), _foreign(f"person_id>{PEOPLE}"), sensitive=True),
-    Table("applications", "who asked to enter which programme, and what became of it", _columns("""
+"""), ("person_id",), foreign_keys(f"person_id>{_PEOPLE}"), sensitive=True),
+    Table("applications", "who asked to enter which programme, and what became of it", columns("""
 application_id text | | | key
 person_id text | | | learner
 programme_id text | | | programme
@@ -190,8 +85,8 @@ randomised int?- | {0 1} | | place given by lot
 stratum text?- | | | stratum of the lot
 reason_not_started text? | {rejected no_funding withdrew found_job elsewhere unknown} | | required where decided and not started
 consent_followup bool | | | may be asked about outcomes
-"""), ("application_id",), _foreign("person_id>learners.person_id", "programme_id>programmes.programme_id"), (
-        _order("decided_on", "applied_on", "decided_on", "correct applied_on or decided_on"),
+"""), ("application_id",), foreign_keys("person_id>learners.person_id", "programme_id>programmes.programme_id"), (
+        in_order("decided_on", "applied_on", "decided_on", "correct applied_on or decided_on"),
         RowCheck("not started without reason", "reason_not_started",
                  "stage IN ('rejected', 'withdrew', 'no_show') AND reason_not_started IS NULL",
                  "reason_not_started where stage is rejected, withdrew or no_show", "applications without it",
@@ -206,7 +101,7 @@ consent_followup bool | | | may be asked about outcomes
                  "no reason_not_started where stage is started", "started applications with one", "empty it, or correct stage",
                  ("stage", "reason_not_started")),
     )),
-    Table("enrolments", "who started what, when, paid by whom", _columns(f"""
+    Table("enrolments", "who started what, when, paid by whom", columns(f"""
 enrolment_id text | | | key
 person_id text | | | learner
 programme_id text | | | programme
@@ -219,21 +114,21 @@ graduated_on date? | | | day of the diploma
 hours float? | 0.. | hours | hours of teaching followed
 intent text | {{new_job change promotion business curiosity none}} | | goal as declared at the start
 intent_asked_on date? | | | at most 3 days after the start
-"""), ("enrolment_id",), _foreign("person_id>learners.person_id", "programme_id>programmes.programme_id"), (
-        _order("end", "start", '"end"', "correct start or end"),
-        _order("graduated_on", "start", "graduated_on", "correct start or graduated_on"),
-        _order("intent_asked_on", "intent_asked_on", "start", "ask the goal at the start: a later answer already knows how it went "
+"""), ("enrolment_id",), foreign_keys("person_id>learners.person_id", "programme_id>programmes.programme_id"), (
+        in_order("end", "start", '"end"', "correct start or end"),
+        in_order("graduated_on", "start", "graduated_on", "correct start or graduated_on"),
+        in_order("intent_asked_on", "intent_asked_on", "start", "ask the goal at the start: a later answer already knows how it went "
                "(set intent to none where it was asked later)", days=3),
     )),
-    Table("engagement", "monthly activity inside the product", _columns(f"""
+    Table("engagement", "monthly activity inside the product", columns(f"""
 person_id text | | | learner
 month text | {_MONTH} | YYYY-MM | calendar month
 minutes int | 0..44640 | minutes | time spent
 lessons int | 0.. | lessons | lessons finished
 projects int | 0.. | projects | projects validated
 mentor_sessions int | 0.. | sessions | sessions with a mentor
-"""), ("person_id", "month"), _foreign("person_id>learners.person_id")),
-    Table("outcome_events", "career events of any person, with their evidence", _columns(f"""
+"""), ("person_id", "month"), foreign_keys("person_id>learners.person_id")),
+    Table("outcome_events", "career events of any person, with their evidence", columns(f"""
 event_id text | | | key
 person_id text | | | learner or comparison unit
 type text | {{new_job job_change promotion business internship apprenticeship pay_rise}} | | kind of event
@@ -254,8 +149,8 @@ source_id text? | | | where it was learned
 evidence text | {{contract payslip employer public_profile self_report none}} | | proof held
 recorded_on date | | | when the school learned of it
 supersedes text?- | | | event_id that this row corrects
-"""), ("event_id",), _foreign(f"person_id>{PEOPLE}", "supersedes>outcome_events.event_id"), (
-        _order("recorded_on", "occurred_on", "recorded_on", "correct occurred_on, or enter plans only once they happened"),
+"""), ("event_id",), foreign_keys(f"person_id>{_PEOPLE}", "supersedes>outcome_events.event_id"), (
+        in_order("recorded_on", "occurred_on", "recorded_on", "correct occurred_on, or enter plans only once they happened"),
         RowCheck("school job not embedded", "programme_embedded", "is_school_employer AND NOT programme_embedded",
                  "programme_embedded where is_school_employer", "jobs at the school counted as outcomes",
                  "set programme_embedded: they are reported apart", ("is_school_employer", "programme_embedded")),
@@ -265,7 +160,7 @@ supersedes text?- | | | event_id that this row corrects
         RowCheck("supersedes itself", "supersedes", "supersedes = event_id", "a correction of another event",
                  "events that correct themselves", "name the event that is corrected", ("supersedes", "event_id")),
     )),
-    Table("signals", "machine signals of an outcome, by arm and source", _columns("""
+    Table("signals", "machine signals of an outcome, by arm and source", columns("""
 signal_id text | | | key
 person_id text | | | learner or comparison unit
 source text | {profile_scrape_consented in_product_prompt coach_note email_reply job_board partner_feed} | | instrument
@@ -274,15 +169,15 @@ predicted_type text | {new_job job_change promotion business internship apprenti
 score float | 0..1 | share | strength
 model_version text | | | model that scored it
 arm text | {learner comparison} | | which arm it observes
-"""), ("signal_id",), _foreign(f"person_id>{PEOPLE}")),
-    Table("survey_waves", "questionnaires sent", _columns("""
+"""), ("signal_id",), foreign_keys(f"person_id>{_PEOPLE}")),
+    Table("survey_waves", "questionnaires sent", columns("""
 wave_id text | | | key
 instrument_version text | | | questionnaire
 mode text | {web phone paper mixed} | | how asked
 open date | | | first day
 close date+ | | | last day
-"""), ("wave_id",), rows=(_order("close", "open", "close", "correct open or close"),)),
-    Table("survey_invites", "who was asked, with which probability, and what they answered", _columns("""
+"""), ("wave_id",), rows=(in_order("close", "open", "close", "correct open or close"),)),
+    Table("survey_invites", "who was asked, with which probability, and what they answered", columns("""
 wave_id text | | | wave
 person_id text | | | learner or comparison unit
 arm text | {learner comparison} | | which arm it observes
@@ -297,13 +192,13 @@ occurred_on date?- | | | answer: date of the outcome
 pay_cents int?- | 0.. | cents | answer: pay
 household_income_band text?- | | | answer: band
 credit text?- | {yes partly no} | | answer: credits the school
-"""), ("wave_id", "person_id"), _foreign("wave_id>survey_waves.wave_id", f"person_id>{PEOPLE}"), (
+"""), ("wave_id", "person_id"), foreign_keys("wave_id>survey_waves.wave_id", f"person_id>{_PEOPLE}"), (
         RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1",
                  "inclusion_prob in (0, 1]", "probabilities outside it",
                  "give the probability with which the person was drawn (1 for a census), as a share", ("inclusion_prob",)),
-        _order("responded_on", "invited_on", "responded_on", "correct invited_on or responded_on"),
+        in_order("responded_on", "invited_on", "responded_on", "correct invited_on or responded_on"),
     )),
-    Table("audits", "gold labels of a random sample; never overwritten", _columns("""
+    Table("audits", "gold labels of a random sample; never overwritten", columns("""
 audit_id text | | | key
 person_id text | | | learner or comparison unit
 arm text | {learner comparison} | | which arm it observes
@@ -314,14 +209,14 @@ evidence text? | {contract payslip employer public_profile self_report none} | |
 auditor_id text | | | pseudonymous
 decided_on date? | | | when
 responded bool- | | | the person answered: audits are surveys too
-"""), ("audit_id",), _foreign(f"person_id>{PEOPLE}"), (
+"""), ("audit_id",), foreign_keys(f"person_id>{_PEOPLE}"), (
         RowCheck("inclusion_prob", "inclusion_prob", "inclusion_prob <= 0 OR inclusion_prob > 1",
                  "inclusion_prob in (0, 1]", "probabilities outside it", "give the probability of the draw, as a share",
                  ("inclusion_prob",)),
     )),
-    Table("income_panel", "employment and income of a person in a period; one frequency a study", _columns(f"""
+    Table("income_panel", "employment and income of a person in a period; one frequency a study", columns(f"""
 person_id text | | | learners.person_id or comparison_units.unit_id
-period text | {PERIOD} | YYYYQn or YYYY | calendar quarter or year
+period text | {_PERIOD} | YYYYQn or YYYY | calendar quarter or year
 employed int | {{0 1}} | | in work in the period
 hours_pct float?- | 0..150 | % of full time | working time
 earnings_net_cents int | | cents a period | own take-home pay
@@ -332,23 +227,23 @@ equiv_net_cents int?- | | cents a period | household_net_cents / household_uc
 currency text | {_MONEY} | | ISO 4217 code of the money columns
 source text | {{admin payslip survey imputed}} | | where the row comes from
 imputed bool | | | filled by a model, or kept although out of range
-"""), ("person_id", "period"), _foreign(f"person_id>{PEOPLE}")),
-    Table("comparison_units", "people outside the programmes, fixed at their index date; one role a window", _columns(f"""
+"""), ("person_id", "period"), foreign_keys(f"person_id>{_PEOPLE}")),
+    Table("comparison_units", "people outside the programmes, fixed at their index date; one role a window", columns(f"""
 unit_id text | | | key (a person_id where the person is also a learner)
 pool text | {_POOLS} | | which pool
 index_date date | | | the date zero that stands for a start
 index_rule text | | | how index_date was set
 weight float?- | 0.. | | sampling weight of an external pool
-{(_PERSON % (_COUNTRY, "?", "?")).strip()}
+{_PERSON}
 """), ("unit_id",)),
-    Table("labour_market", "unemployment and vacancies by area and quarter", _columns("""
+    Table("labour_market", "unemployment and vacancies by area and quarter", columns("""
 area_code text | | | labour-market area
 quarter text | /^[0-9]{4}Q[1-4]$/ | YYYYQn | quarter
 unemployment_rate float | 0..100 | % | of the labour force
 vacancies_index float? | 0.. | index | vacancies
 source text | | | producer
 """), ("area_code", "quarter")),
-    Table("finance", "revenue and costs by programme and funder, one row a measure", _columns(f"""
+    Table("finance", "revenue and costs by programme and funder, one row a measure", columns(f"""
 fiscal_year int | 1990..2200 | year | fiscal year
 programme_id text | | | programme, or all
 funder text | {{self employer france_travail region cpf opco scholarship none all}} | | who paid a revenue; all for costs
@@ -357,7 +252,7 @@ amount_cents int | | cents | amount
 currency text | {_MONEY} | | ISO 4217 code
 allocation_rule text?- | | | how shared costs were split
 """), ("fiscal_year", "programme_id", "funder", "measure")),
-    Table("environment", "emissions by scope and category", _columns("""
+    Table("environment", "emissions by scope and category", columns("""
 fiscal_year int | 1990..2200 | year | fiscal year
 programme_id text?- | | | where it can be told
 scope text | {1 2_location 2_market 3} | | GHG Protocol scope
@@ -368,7 +263,7 @@ activity_unit text? | | | unit of activity_value
 factor_source text | | | emission factor
 quality text | {measured modelled proxy} | | how well known
 """), ("fiscal_year", "scope", "category", "programme_id")),
-    Table("objectives", "goals of the mission, with target and owner", _columns("""
+    Table("objectives", "goals of the mission, with target and owner", columns("""
 objective_id text | | | objective
 statutory_text_ref text | | | article of the statutes
 indicator text | | | what is counted
@@ -378,13 +273,13 @@ target float | | unit | goal
 year int | 1990..2200 | year | goal for
 owner text | | | who answers for it
 """), ("objective_id", "year")),
-    Table("definitions", "versions of each definition", _columns("""
+    Table("definitions", "versions of each definition", columns("""
 def_id text | | | definition
 version text | | | version
 valid_from date+ | | | from when
 change_note text | | | what changed
 """), ("def_id", "version")),
-    Table("releases", "cells that were published, for linked disclosure control", _columns("""
+    Table("releases", "cells that were published, for linked disclosure control", columns("""
 release_id text | | | release
 table text | | | published table
 cell_key text | | | cell
@@ -393,7 +288,7 @@ value float? | | | published value; missing: suppressed
 published_on date | | | when
 hash text | | | sha256 of the release
 """), ("release_id", "table", "cell_key")),
-    Table("company_kpis", "the three company figures beside the mission", _columns("""
+    Table("company_kpis", "the three company figures beside the mission", columns("""
 fiscal_year int | 1990..2200 | year | fiscal year
 revenue_cents int? | 0.. | cents | revenue
 currency text?- | /^[A-Z]{3}$/ | | ISO 4217 code
@@ -413,6 +308,6 @@ SENSITIVE = tuple(
 )
 
 
-def sql_types(tables: Iterable[Table] = tuple(_ALL)) -> dict[str, dict[str, str]]:
+def sql_types() -> dict[str, dict[str, str]]:
     """Table -> column -> SQL type: how text files are to be read."""
-    return {table.name: {column.name: SQL[column.type] for column in table.columns} for table in tables}
+    return {table.name: {column.name: SQL[column.type] for column in table.columns} for table in _ALL}

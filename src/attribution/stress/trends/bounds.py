@@ -9,15 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ...errors import EstimationError
-from ...inference import normal_interval
+from ...errors import EstimationError, check_level
+from ...inference import normal_interval, normal_p_value
 from ...results import TIDY_COLUMNS, Effects, Result
 from .cone import MOST
 from .restrictions import Bound, EventPath, Monotone, Sign, event_path, is_whole, whole_numbers
 from .sets import FEW_DRAWS, ConfidenceSet, Method
-from .solve import Solver, breakdown, check_level, relative_solver, sizes, smooth_solver, weight_vector
+from .solve import Solver, breakdown, relative_solver, sizes, smooth_solver, weight_vector
 
 At = int | Mapping[int, float] | Literal["average"]
 ALL, WITH, WITHOUT = "as named", "with the dip", "without the dip"
@@ -260,7 +259,7 @@ def _bounds(
         parameter=parameter, method=spec["method"], cohort=np.nan, period=np.nan,
         event_time=at if isinstance(at, (int, np.integer)) else np.nan,
         n_treated=effects.n_treated[used].max(), n_comparison=effects.n_comparison[used].max(),
-        p_value=lambda frame: 2 * stats.norm.sf(np.abs(frame["estimate"] / frame["std_error"])),
+        p_value=lambda frame: normal_p_value(frame["estimate"] / frame["std_error"]),
     )  # fmt: skip
     extra = ["restriction", "parameter", "value", "pre_periods", "method"]
     return Bounds(

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from ...errors import EstimationError
+from ...errors import EstimationError, check_level
 from .flci import flci
 from .restrictions import Bound, EventPath, Monotone, Sign, event_path, relative_pieces, smooth_piece, whole_numbers
 from .sets import ConfidenceSet, Inverter, Method
@@ -132,11 +132,6 @@ def _known(path: EventPath, pre_periods: Sequence[int]) -> None:
             f"pre_periods among the estimated event times before {path.first_post}",
             "others" if absent else "no pre-period", f"choose among {before}", keys=absent,
         )  # fmt: skip
-
-
-def check_level(level: float) -> None:
-    if isinstance(level, str) or not 0 < level < 1:
-        raise EstimationError("0 < level < 1", f"level = {level!r}", "give a level such as 0.95")
 
 
 def _check(level: float, **options: tuple) -> None:

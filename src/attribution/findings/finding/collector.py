@@ -1,110 +1,25 @@
-"""Findings: one row per number the report states, with everything a reader needs to judge it.
-
-A notebook fills a `Findings` collector step by step; its last cell calls `write(out)`, the only place that writes.
-"""
+"""The collector a notebook fills step by step; its last cell calls `write(out)`, the only place that writes."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import math
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, EstimationError
-from ..inference import wilson
-from ..results import Effects
-from .words import Answer, human_table, refused
+from ...errors import DataError, EstimationError
+from ...inference import normal_interval, wilson
+from ...results import Effects
+from ..words import Answer, human_table, refused
+from . import figures
+from .files import rounded, to_frame
+from .record import COLUMNS, HIDDEN, Finding, number
 
-STATUSES = ("estimated", "described", "not_estimable", "not_available", "suppressed")
-GRADES = ("", "strong", "moderate", "weak", "cannot conclude")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "level", "benchmark")
-COUNTS = ("year", "n_treated", "n_comparison", "n_covered", "horizon_months")
-HIDDEN = ("estimate", "std_error", "conf_low", "conf_high", "n_treated", "n_comparison", "n_covered")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One finding; the fields are the columns of findings.csv, in this order.
-
-    estimate, std_error, conf_low, conf_high are in `unit` ("share", "EUR a quarter", "people", ...); shares are 0 to 1.
-    n_treated, n_comparison : units behind the estimate; n_covered : people the finding speaks for.
-    status : estimated (an effect), described (a count or share), not_estimable, not_available, suppressed (small cell).
-    grade : strong | moderate | weak | cannot conclude, for effects; empty for descriptions. reason : why no number, or
-    why that grade. benchmark : a number known from elsewhere, printed beside and never used. text : in words.
-    """
-
-    finding_id: str
-    study: str
-    year: int
-    notebook: str
-    question: str = ""
-    tier: str = ""
-    term: str = ""
-    estimand: str = ""
-    estimate: float | None = None
-    std_error: float | None = None
-    conf_low: float | None = None
-    conf_high: float | None = None
-    level: float | None = None
-    unit: str = ""
-    n_treated: int | None = None
-    n_comparison: int | None = None
-    n_covered: int | None = None
-    population: str = ""
-    clock: str = ""
-    horizon_months: int | None = None
-    pool: str = ""
-    design: str = ""
-    estimator: str = ""
-    status: str = "estimated"
-    grade: str = ""
-    reason: str = ""
-    benchmark: float | None = None
-    benchmark_source: str = ""
-    text: str = ""
-
-    def __post_init__(self) -> None:
-        where: dict[str, Any] = {"table": "findings", "column": self.finding_id}
-        for name in NUMBERS:
-            object.__setattr__(self, name, _number(getattr(self, name)))
-        for name in COUNTS:
-            object.__setattr__(self, name, _count(getattr(self, name), where))
-        if self.status not in STATUSES:
-            raise DataError(f"status one of {', '.join(STATUSES)}", repr(self.status), "choose one of them", **where)
-        if self.grade not in GRADES:
-            raise DataError(f"grade one of {', '.join(GRADES[1:])}", repr(self.grade), "choose one of them", **where)
-        if self.status == "estimated":
-            self._check_estimate(where)
-        elif self.status == "described" and (self.estimate is None or not self.unit or not self.estimand):
-            raise EstimationError("a described finding with a number, its unit and what it counts",
-                                  "one of them is missing", "give estimate, unit and estimand", **where)  # fmt: skip
-        elif self.status in STATUSES[2:]:
-            if any(getattr(self, name) is not None for name in HIDDEN[:4]):
-                raise EstimationError(f"no number under status {self.status}", "an estimate or interval",
-                                      "leave the numbers out", **where)  # fmt: skip
-            if not self.reason:
-                raise EstimationError(f"a reason for status {self.status}", "none", "say why in `reason`", **where)
-
-    def _check_estimate(self, where: dict[str, Any]) -> None:
-        missing = [name for name in ("estimate", "estimand", "unit", "design", "n_treated") if not _given(self, name)]
-        if self.std_error is None and (self.conf_low is None or self.conf_high is None):
-            missing.append("std_error or interval")
-        if missing:
-            raise EstimationError("an effect with its estimand, design, unit, n and uncertainty",
-                                  f"no {', no '.join(missing)}",
-                                  "complete it, or call not_estimable() with a reason", **where)  # fmt: skip
-
-
-COLUMNS = [f.name for f in fields(Finding)]
 
 
 class Findings:
@@ -204,7 +119,7 @@ class Findings:
         """Show a drawn matplotlib figure in the notebook and keep it; `write` saves it as SVG and PNG."""
         self._check_name(name, self._figures)
         self._figures[name] = (figure, caption)
-        _show(figure, caption)
+        figures.show(figure, caption)
 
     def show_table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
         """Keep a table (already protected) that `write` saves as CSV, and return it for display."""
@@ -244,12 +159,12 @@ class Findings:
             "notebook": self.notebook,
             "question": self.question,
             "answer": self._answer,
-            "findings": [_record(finding) for finding in self._findings.values()],
+            "findings": [asdict(finding) for finding in self._findings.values()],
             "figures": [{"name": name, "caption": caption} for name, (_, caption) in self._figures.items()],
             "tables": [{"name": name, "caption": caption} for name, (_, caption) in self._tables.items()],
         }
         for name, (figure, _) in self._figures.items():
-            _save(figure, folder / "figures" / name)
+            figures.save(figure, folder / "figures" / name)
         for name, (frame, _) in self._tables.items():
             rounded(frame).to_csv(folder / "tables" / f"{name}.csv", index=False, lineterminator="\n")
         text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
@@ -277,76 +192,10 @@ class Findings:
         return finding
 
     def _suppress(self, name: str, columns: dict[str, Any], reason: str) -> Finding:
-        labels = {key: value for key, value in columns.items() if key not in HIDDEN and key not in ("level", "text")}
-        return self._keep(name, {**labels, "status": "suppressed", "reason": reason})
-
-
-# -- files and display ----------------------------------------------------------------------------------------------
-
-
-def read_documents(folder: str | Path) -> list[dict[str, Any]]:
-    """What every notebook wrote below `folder`, in notebook order."""
-    paths = sorted((Path(folder) / "findings").glob("*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def read_findings(folder: str | Path) -> pd.DataFrame:
-    """All findings below `folder`: one row a finding, the fixed columns, in notebook order.
-
-    Reads a finished report (findings.json) or a folder in which notebooks are still writing (findings/*.json).
-    """
-    whole = Path(folder) / "findings.json"
-    if whole.exists():
-        return to_records(json.loads(whole.read_text(encoding="utf-8")))
-    found = [record for document in read_documents(folder) for record in document["findings"]]
-    return to_records(found)
-
-
-def to_frame(findings: Any) -> pd.DataFrame:
-    """Findings as a frame with the fixed columns."""
-    return to_records([_record(finding) for finding in findings])
-
-
-def to_records(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Records of findings as a frame: fixed columns, counts as nullable integers, numbers as floats."""
-    frame = pd.DataFrame(records, columns=COLUMNS)
-    kinds = {**dict.fromkeys(NUMBERS, "float64"), **dict.fromkeys(COUNTS, "Int64")}
-    return frame.astype(kinds)
-
-
-def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Floats at 12 significant digits, so that last-bit differences between machines never reach a file."""
-    out = frame.copy()
-    for j, kind in enumerate(out.dtypes):
-        if getattr(kind, "kind", "") == "f":
-            out.isetitem(j, [_number(value) if pd.notna(value) else None for value in out.iloc[:, j]])
-    return out
+        return self._keep(name, {**_labels(columns), "status": "suppressed", "reason": reason})
 
 
 # -- small helpers --------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any) -> float | None:
-    if value is None or pd.isna(value):
-        return None
-    value = float(value)
-    return float(f"{value:.12g}") if math.isfinite(value) else None
-
-
-def _count(value: Any, where: dict[str, Any]) -> int | None:
-    if value is None or pd.isna(value):
-        return None
-    if float(value) != int(value):
-        raise DataError("whole numbers of people, years and months", repr(value), "count people, not weights", **where)
-    return int(value)
-
-
-def _given(finding: Finding, name: str) -> bool:
-    return getattr(finding, name) not in (None, "")
-
-
-def _record(finding: Finding) -> dict[str, Any]:
-    return asdict(finding)
 
 
 def _read(section: Any, name: str, default: Any) -> Any:
@@ -388,10 +237,8 @@ def _from_effects(effects: Effects, term: str | None, row: int | None, level: fl
 
 def _with_interval(columns: dict[str, Any]) -> dict[str, Any]:
     """Normal interval where only a standard error was given; no level where there is no interval."""
-    estimate, se = _number(columns.get("estimate")), _number(columns.get("std_error"))
+    estimate, se = number(columns.get("estimate")), number(columns.get("std_error"))
     if columns.get("conf_low") is None and estimate is not None and se is not None:
-        from ..inference import normal_interval
-
         low, high = normal_interval(estimate, se, columns.get("level", 0.95))
         columns = {**columns, "conf_low": float(low), "conf_high": float(high)}
     if columns.get("conf_low") is None:
@@ -405,25 +252,3 @@ def _with_grade(columns: dict[str, Any]) -> dict[str, Any]:
     if grade is None or isinstance(grade, str):
         return columns
     return {**columns, "grade": grade.level, "reason": columns.get("reason") or " ".join(grade.reasons)}
-
-
-def _show(figure: Any, caption: str) -> None:
-    """Display a figure where a notebook is running, once, whether or not pyplot knows it."""
-    ipython = sys.modules.get("IPython")
-    if ipython is None or ipython.get_ipython() is None:
-        return
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None}, dpi=160, bbox_inches="tight")
-    data = {"image/png": base64.b64encode(stream.getvalue()).decode(), "text/plain": "figure"}
-    shape = {"width": round(figure.get_figwidth() * 100), "alt": caption}
-    ipython.display.display(data, raw=True, metadata={"image/png": shape})
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close(figure)  # or the inline backend shows it a second time
-
-
-def _save(figure: Any, stem: Path) -> None:
-    """SVG and PNG without dates, versions or random ids."""
-    matplotlib = sys.modules["matplotlib"]  # loaded by whoever drew the figure; findings never import it
-    with matplotlib.rc_context({"svg.hashsalt": "attribution"}):
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-        figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, dpi=200, bbox_inches="tight")
