@@ -29,12 +29,14 @@ def cells(
     ----------
     treated : (n,) bool. cuts : see `stratify`. coarsen : numbers without cuts get Sturges' bins; else they stay exact.
     """
-    names, cuts = list(dict.fromkeys(covariates)), dict(cuts or {})
-    _check(units, names, cuts, missing)
+    cuts = dict(cuts or {})
+    _check(units, list(dict.fromkeys(covariates)), cuts, missing)
+    columns = {str(name): units[name] for name in covariates}  # SQL knows columns by text only
+    names, cuts = list(columns), {str(name): cut for name, cut in cuts.items()}
     arm = "treated"
-    while arm.lower() in {str(name).lower() for name in names}:
+    while arm.lower() in {name.lower() for name in names}:
         arm += "_"
-    source = Source(pd.DataFrame({**{name: units[name] for name in names}, arm: treated}, copy=False), [*names, arm])
+    source = Source(pd.DataFrame({**columns, arm: treated}, copy=False), [*names, arm])
     binned = [name for name in names if _is_binned(source, name, cuts.get(name, "sturges" if coarsen else "exact"))]
     facts = _facts(source, names, binned)
     notes = [f"{int(facts[f'missing_{i}']):,} units without {name} are a level of their own in {name}."

@@ -56,7 +56,7 @@ def love(
     wide = wide.loc[size.sort_values(ascending=False, kind="stable").index]
     limit, shown, how = balance.threshold_smd, len(wide), balance.spec.get("how", "matching")
     what = _kinds(balance)
-    after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
+    after = balance.after["smd"]
     off, total, unknown = int((after.abs() > limit).sum()), len(after), int(after.isna().sum())
     wide = wide.head(MOST_ROWS)
     if order == "given":
