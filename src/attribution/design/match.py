@@ -16,7 +16,7 @@ from .discard import Discard
 from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
-from .propensity import Propensity
+from .propensity import Propensity, require_score
 from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
@@ -174,9 +174,8 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
             raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
-    if score is not None and not np.array_equal(np.asarray(score.treated, bool), treated):
-        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
-                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
+    if score is not None:
+        require_score(score, treated)
     smallest = int((~treated).sum()) if options["target"] == "treated" else int(min(treated.sum(), (~treated).sum()))
     if ratio > smallest:
         raise DesignError("ratio no larger than the pool", f"ratio {ratio}, {smallest} comparison units",

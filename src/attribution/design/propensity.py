@@ -94,6 +94,16 @@ def propensity(
     return score if key is None else _reordered(score, order)
 
 
+def require_score(score: Any, treated: np.ndarray) -> None:
+    """A score that a design is given must be of its rows, in their order."""
+    if not isinstance(score, Propensity):
+        raise DesignError("score= a result of propensity", f"a {type(score).__name__}",
+                          "fit at.propensity on this table")  # fmt: skip
+    if not np.array_equal(np.asarray(score.treated, bool), treated):
+        raise DesignError("score= fitted on these rows", "a propensity of other rows or another treatment",
+                          "fit it on this table, in this order", count=len(score.treated))  # fmt: skip
+
+
 def fit_logit(
     x: np.ndarray, treated: np.ndarray, names: list[str], origins: list[str], *, link: Link = "logit",
     sampling: np.ndarray | None = None,

@@ -16,7 +16,7 @@ from .discard import Discard, no_overlap
 from .matching.metric import on_grid
 from .matching.optimal import full_sets
 from .pairs import no_pairs
-from .propensity import Propensity, propensity
+from .propensity import Propensity, propensity, require_score
 from .table import cell_numbers, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
@@ -160,6 +160,8 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
     if treatment in named:
         raise DesignError("covariates other than the treatment", "the treatment itself", "leave it out",
                           column=treatment)  # fmt: skip
+    if cuts is not None and not isinstance(cuts, Mapping):
+        raise DesignError("cuts by covariate", f"{cuts!r}", 'for example {"age": [25, 40]}')
     if cuts and method != "coarsened":
         raise DesignError('cuts with method "coarsened"', f"method {method!r}", "leave cuts out, or coarsen")
     if missing != "refuse" and method not in ("exact", "coarsened"):
@@ -171,7 +173,7 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
         raise DesignError("a whole number of subclasses >= 1", f"{subclasses}", "5 or 6 is common")
     if caliper_sd is not None and not caliper_sd > 0:
         raise DesignError("caliper_sd > 0", f"caliper_sd = {caliper_sd}", "0.2 is common; None for no caliper")
-    if ratio is not None and not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1] and ratio[1] >= 1):
+    if ratio is not None and not (np.shape(ratio) == (2,) and 0 < ratio[0] <= ratio[1] >= 1):
         raise DesignError("ratio (least, most) with 0 < least <= most and most >= 1", f"{ratio}",
                           "for example (1 / 3, 5)")  # fmt: skip
 
@@ -183,9 +185,7 @@ def _scores(units, treatment, covariates, score, t, order) -> Propensity:
         back = np.empty(len(order), int)
         back[order] = np.arange(len(order))
         return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
-    if len(score.probability) != len(t) or not np.array_equal(score.treated, t):
-        raise DesignError("a score of the same rows", f"{len(score.probability):,} scores for {len(t):,} units, or "
-                          "another treatment", "fit it on these units, in this order")  # fmt: skip
+    require_score(score, t)
     return score
 
 
