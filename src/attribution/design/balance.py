@@ -102,7 +102,7 @@ def balance(
         table=pd.DataFrame(rows), threshold_smd=threshold_smd, notes=tuple(notes),
         clusters=pd.DataFrame(within) if by else None,
         spec={"denominator": SCALE[design.target], "target": design.target, "by": by, "missing": missing,
-              "parts": parts, "how": kind_of_design(design)},
+              "parts": parts, "how": kind_of_design(design), "estimand": design.estimand if design.whom else None},
     )  # fmt: skip
 
 

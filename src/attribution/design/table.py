@@ -187,6 +187,13 @@ def cell_numbers(units: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
         raise _not_plain(", ".join(map(str, names))) from error
 
 
+def with_both_arms(cell: np.ndarray, treated: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(n,) bool: units whose cell keeps units of both arms."""
+    arms = np.zeros((int(cell.max()) + 1, 2), bool)
+    arms[cell[kept], treated[kept].astype(int)] = True
+    return (arms[:, 0] & arms[:, 1])[cell]
+
+
 def _not_plain(column: str) -> DesignError:
     return DesignError("one text, number or date a unit", "values that have no order, such as lists",
                        "turn each into one value, or into several columns", column=column)  # fmt: skip

@@ -13,7 +13,16 @@ from ..results import Design, WeightModel
 from .discard import Discard, no_overlap
 from .newton import Columns, Weighted
 from .propensity import Propensity, columns_of, propensity, require_score
-from .table import cell_numbers, encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import (
+    cell_numbers,
+    encode,
+    key_order,
+    read_treatment,
+    refuse_missing,
+    require_columns,
+    to_pandas,
+    with_both_arms,
+)
 from .weighting.calibrate import cbps, entropy, powers
 from .weighting.inverse import from_score, inverse
 
@@ -78,7 +87,7 @@ def weight(
         p = propensity(units, treatment, covariates, key=key).probability
     kept = np.ones(len(units), bool) if p is None else ~no_overlap(p, treated, discard)
     cell = cell_numbers(units, exact)
-    alone = kept & ~_with_both_arms(cell, treated, kept)
+    alone = kept & ~with_both_arms(cell, treated, kept)
     kept &= ~alone
     order = key_order(units, key)
     at = order[kept[order]]  # the kept, in the order of the key
@@ -176,13 +185,6 @@ def _fitted(rows, t, covariates, method, target, moments, base, whole, notes) ->
     if method in ("entropy", "cbps"):
         return (entropy if method == "entropy" else cbps)(columns, t, base, target, names, origins)
     return inverse(columns, t, base, target, names, origins)
-
-
-def _with_both_arms(cell: np.ndarray, treated: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """(n,) bool: units whose cell keeps units of both arms."""
-    arms = np.zeros((cell.max() + 1, 2), bool)
-    arms[cell[kept], treated[kept].astype(int)] = True
-    return arms.all(axis=1)[cell]
 
 
 def _within(cell, exact, rows, t, covariates, method, target, moments, base, notes) -> Weighted:

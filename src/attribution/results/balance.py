@@ -47,6 +47,14 @@ class Balance(Result):
         """Largest absolute standardised mean difference of a covariate after the design."""
         return float(self.after["smd"].abs().max())
 
+    @property
+    def rows_are(self) -> tuple[str, str]:
+        """What the rows are, many and one: "covariates and squares", "covariate or square"."""
+        kinds = set(self.table.get("kind", ()))
+        extra = [kind for kind in ("square", "interaction") if kind in kinds]
+        many = " and ".join(", ".join(["covariates", *(f"{kind}s" for kind in extra)]).rsplit(", ", 1))
+        return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
+
     def across(self) -> pd.DataFrame:
         """One row a covariate and sample: mean and largest |SMD| and KS over the clusters, and the worst of them."""
         if self.clusters is None:
@@ -103,12 +111,9 @@ class Balance(Result):
     def _lines(self) -> tuple[str, str]:
         after = self.after["smd"].abs()
         off, low_high = int((after > self.threshold_smd).sum()), "{:g} to {:g}".format(*self.range_ratio)
-        kinds = set(self.table.get("kind", ()))
-        what = " and ".join(f"{kind}s" for kind in ("square", "interaction") if kind in kinds)
-        head = (f"{off} of {len(after)} covariates{f', {what}' if what else ''} differ by more than "
-                f"{self.threshold_smd:g} SD after the design" if off else
-                f"No covariate{f', {what[:-1]}' if what else ''} differs by more than {self.threshold_smd:g} SD after "
-                "the design")  # fmt: skip
+        many, one = self.rows_are
+        head = (f"{off} of {len(after)} {many} differ by more than {self.threshold_smd:g} SD after the design" if off
+                else f"No {one} differs by more than {self.threshold_smd:g} SD after the design")  # fmt: skip
         foot = (f"SMD: difference of means in SDs ({self.spec.get('denominator', 'original sample')}). Customary "
                 f"limits: SMD {self.threshold_smd:g}, variance ratio {low_high}, KS "
                 f"{self.threshold_ks:g}.")  # fmt: skip
