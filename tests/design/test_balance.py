@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matching_reference import CASES, FOLDER, LALONDE, PSID, case, data, dataset, peer_design, school
 
+import attribution as at
 from attribution.design.balance import balance, overlap
 from attribution.design.match import match
 from attribution.design.propensity import propensity
@@ -254,12 +255,26 @@ def test_missing_values_are_refused_by_count_or_shown():
     ({"x": [1.0, np.inf, 3, 2, 4, 6]}, {}, "infinite"),
     ({"x": pd.date_range("2024-01-01", periods=6)}, {}, "dates into numbers"),
     ({"g_a": range(6)}, {}, "named like another column"),
+    ({"kind": range(6)}, {"by": "kind"}, "kind: .*not named like one of the table"),
     ({"t": 1}, {}, "one arm empty"),
 ])  # fmt: skip
 def test_refused(change, options, said):
     frame = SIX.assign(**change)
     with pytest.raises(DesignError, match=said):
         balance(hand(frame), **options)
+
+
+def test_a_covariate_called_distance_counts_like_any_other():
+    """Kilometres to the campus: no propensity to be left out of the verdict. Beside a propensity it is refused."""
+    units = data("lalonde").rename(columns={"age": "distance"})
+    units["distance"] += 50 * units["treat"]
+    design = at.everyone(units, "treat", covariates=["distance", "nodegree"])
+    table = balance(design)
+    assert table.worst_smd > 5 and table.summary().startswith("2 of 2 covariates")
+    assert overlap(design).passed is False and "distance still differs" in overlap(design).text
+    assert "2 of 2" in at.plots.love(table).texts[0].get_text()
+    with pytest.raises(DesignError, match="the distance matched on named like"):
+        balance(match(units.assign(distance=units["distance"] % 7), "treat", covariates=["distance", "nodegree"]))
 
 
 def test_a_design_that_keeps_nobody_of_an_arm_is_refused():
@@ -277,9 +292,14 @@ def test_column_types_do_not_matter():
     """Booleans, nullable, unsigned and Arrow columns read as plain numbers do; inputs stay as they were."""
     frame = data("lalonde").rename(columns={"treat": "t"})[["t", "age", "educ", "married", "race"]]
     plain = balance(hand(frame)).table
-    for change in ({"married": frame["married"].astype(bool)}, {"age": frame["age"].astype("Int64")},
-                   {"educ": frame["educ"].astype("uint8")}, {"race": frame["race"].astype("category")},
-                   {"race": frame["race"].astype("string[pyarrow]")}, {"age": frame["age"].astype("int64[pyarrow]")}):
+    for change in (
+        {"married": frame["married"].astype(bool)},
+        {"age": frame["age"].astype("Int64")},
+        {"educ": frame["educ"].astype("uint8")},
+        {"race": frame["race"].astype("category")},
+        {"race": frame["race"].astype("string[pyarrow]")},
+        {"age": frame["age"].astype("int64[pyarrow]")},
+    ):
         given = frame.assign(**change)
         copy = given.copy(deep=True)
         pd.testing.assert_frame_equal(balance(hand(given)).table, plain, rtol=1e-12)

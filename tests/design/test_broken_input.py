@@ -180,3 +180,57 @@ def test_the_trial_reads_its_arms_as_every_design_does(men):
         at.difference_in_means(men.assign(treat=men["treat"] + 1), "treat", "re78")
     with pytest.raises(at.AttributionError, match="infinite values"):
         at.difference_in_means(with_one(men, "re78", np.inf), "treat", "re78")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("name", SURFACE)
+def test_the_path_of_a_file_is_a_table(men, plain, name, kind, tmp_path):
+    path = tmp_path / f"the men.{kind}"
+    men.to_parquet(path) if kind == "parquet" else men.to_csv(path, index=False)
+    np.testing.assert_allclose(numbers(name, path if kind == "csv" else str(path)), plain[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in SURFACE if name != "multi_valued"])
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda u: u.astype({"treat": complex}), "treat: .*complex128"),
+    (lambda u: u.assign(treat=pd.to_datetime(u["treat"], unit="ns")), "treat: .*datetime64"),
+], ids=["complex", "dates"])  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_a_treatment_that_is_no_number_is_refused(men, name, spoil, said):
+    with pytest.raises(at.AttributionError, match=said):
+        SURFACE[name](spoil(men))
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_values_without_order_are_refused(men, name):
+    """Lists, and dates that Arrow or a database hands over as objects: they are no levels of a category."""
+    days = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(men["age"], unit="D")).dt.date
+    for spoiled, said in ((men.assign(race=[[1]] * len(men)), "race: .*such as lists"),
+                          (pa.Table.from_pandas(men.assign(age=days)), "age: .*months since application")):  # fmt: skip
+        with pytest.raises(at.AttributionError, match=said):
+            SURFACE[name](spoiled)
+
+
+def test_an_index_may_bear_the_name_of_a_column(men, plain):
+    named = men.set_index(["race", "married"], drop=False)
+    one, other = (at.match(u, "treat", covariates=["age"], exact=["race"]) for u in (named, men))
+    np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_names_that_are_no_text(men, plain):
+    units = men.rename(columns={"race": 7, "married": ("a", 1)})
+    got = at.att(at.stratify(units, "treat", covariates=[7, ("a", 1)], method="exact"), "re78")
+    assert got.estimate[0] == pytest.approx(plain["exact"][0])
+
+
+def test_whole_numbers_beyond_64_bits_are_keys(men, plain):
+    units = men.assign(key=[10**30 + i for i in range(len(men))]).sample(frac=1, random_state=1)
+    np.testing.assert_allclose(numbers("nearest", units), plain["nearest"])
+
+
+def test_one_treated_unit_has_no_standard_error(men):
+    few = men[(men["treat"] == 0) | (men.index < 2)]
+    design = at.stratify(few, "treat", covariates=["age", "educ", "race", "re74"], method="coarsened")
+    assert design.tidy().set_index("sample").loc["matched", "treated"] == 1
+    with pytest.raises(at.EstimationError, match="alone decides a coefficient.*\\[1\\].*one unit of an arm"):
+        at.att(design, "re78")

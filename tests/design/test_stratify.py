@@ -274,6 +274,12 @@ def test_intervals_clustered_by_stratum_cover_the_effect(options):
     assert 0.9 <= np.mean(errors) / np.std(estimates) <= 1.2
 
 
+def test_no_most_is_as_many_as_there_are():
+    frame = odd()
+    one, other = (stratify(frame, "t", covariates=["x"], method="full", ratio=(1, most)) for most in (np.inf, 20))
+    np.testing.assert_array_equal(one.weights, other.weights)
+
+
 BAD = {
     "method": ({"method": "cem"}, "method"),
     "target": ({"target": "overlap"}, "target"),
@@ -290,6 +296,12 @@ BAD = {
     "no bins": ({"cuts": {"x": 0}}, "at least one bin"),
     "bins by name": ({"cuts": {"x": "doane"}}, "choose one of these"),
     "true": ({"cuts": {"x": True}}, "choose one of these"),
+    "a million bins": ({"cuts": {"x": 10**6}}, "at most 1,000 bins.*1,000,000.*exact"),
+    "quantiles without end": ({"cuts": {"x": "quantile:99999"}}, "at most 1,000 bins"),
+    "points without end": ({"cuts": {"x": list(range(5000))}}, "at most 1,000 bins.*5,001"),
+    "cuts of nothing": ({"cuts": "sturges"}, "cuts by covariate"),
+    "one ratio": ({"method": "full", "ratio": 2}, "least, most"),
+    "score of another kind": ({"method": "full", "score": np.ones(60)}, "a result of propensity"),
     "cut of text": ({"covariates": ["g"], "cuts": {"g": [1.0]}}, "a mapping for categories"),
     "level without group": ({"covariates": ["g"], "cuts": {"g": {"a": 1}}}, "levels without one"),
     "cut and exact": ({"cuts": {"x": [1.0]}, "exact": ["x"]}, "not both"),

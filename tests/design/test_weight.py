@@ -9,8 +9,10 @@ from matching_reference import FOLDER, LALONDE, PSID, WEIGHTINGS, case, data, da
 
 from attribution.design.balance import balance
 from attribution.design.propensity import propensity
+from attribution.design.stratify import stratify
 from attribution.design.weight import weight
 from attribution.errors import DesignError
+from attribution.estimate.att import att
 
 
 def build(name, **options):
@@ -237,7 +239,7 @@ def test_a_score_of_ones_own():
     t, kept = trimmed.treated, trimmed.weights > 0
     low, high = np.where(t, p[~t].min(), p[t].min()), np.where(t, p[~t].max(), p[t].max())
     assert kept.tolist() == ((p >= low) & (p <= high)).tolist() and not kept.all()
-    with pytest.raises(DesignError, match="these units, in this order"):
+    with pytest.raises(DesignError, match="fitted on these rows"):
         weight(frame.sample(frac=1, random_state=1), "treated", covariates=["x", "z"], score=score)
 
 
@@ -296,3 +298,92 @@ def test_bad_sampling_weights(bad):
 def test_bad_options_are_refused(options):
     with pytest.raises(DesignError):
         weight(school(100), "treated", **{"covariates": ["x"], **options})
+
+
+def interacted(frame, covariates, by):
+    """The frame with a column for every level but the first and one for every covariate within every level."""
+    out, names, levels = frame.copy(), [], sorted(set(frame[by]))
+    for level in levels:
+        for name in [None, *covariates] if level != levels[0] else covariates:
+            names.append(f"{level} {name}")
+            out[names[-1]] = (frame[by] == level) * (1.0 if name is None else frame[name])
+    return out, names
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"target": "all"}, {"target": "all", "stabilised": True}, {"method": "overlap"}, {"method": "entropy"},
+    {"method": "cbps", "target": "all"}, {"trim": 0.9}, {"sampling": "w"},
+], ids=str)  # fmt: skip
+def test_exact_is_the_model_with_all_interactions(options):
+    """Models apart in every cell solve the equations of one model in which the cell changes every coefficient."""
+    frame = data("lalonde").assign(w=lambda u: 1 + u["educ"] % 3)
+    whole, names = interacted(frame, ["age", "re74"], "race")
+    apart = weight(frame, "treat", covariates=["age", "re74"], exact=["race"], **options)
+    together = weight(whole, "treat", covariates=names, **options)
+    np.testing.assert_allclose(apart.weights, together.weights, rtol=1e-9)
+    one, other = att(apart, "re78"), att(together, "re78")
+    assert one.estimate == pytest.approx(other.estimate, rel=1e-8)
+    assert one.std_error == pytest.approx(other.std_error, rel=1e-7)
+
+
+def test_cells_without_the_other_arm_are_discarded_and_the_estimand_says_so():
+    frame = data("lalonde").query("race != 'hispan' or treat == 1")
+    for options, said in (({"method": "entropy"}, "ATT on the treated with overlap in their cell (174 of 185)"),
+                          ({"target": "all"}, "ATE on the units with overlap in their cell (542 of 553)")):  # fmt: skip
+        design = weight(frame, "treat", covariates=["age"], exact=["race"], **options)
+        assert design.estimand == said and design.discarded.sum() == 11
+        assert any("11 of these treated and 0 of these comparison units stand in a cell (race)" in note
+                   for note in design.notes)  # fmt: skip
+        left = weight(frame[frame["race"] != "hispan"], "treat", covariates=["age"], exact=["race"], **options)
+        np.testing.assert_allclose(design.weights[~design.discarded], left.weights)
+        assert att(design, "re78").std_error == pytest.approx(att(left, "re78").std_error)
+
+
+def test_exact_cells_of_any_kind():
+    """A covariate that a cell fixes is left out there; every cell then weighs what its treated weigh."""
+    frame = data("lalonde")
+    design = weight(frame, "treat", covariates=["race", "nodegree"], exact=["race", "nodegree"])
+    cells = stratify(frame, "treat", covariates=["race", "nodegree"], method="exact")
+    ratio = design.weights[design.matched] / cells.weights[design.matched]
+    assert np.ptp(ratio[~design.treated[design.matched]]) < 1e-9
+    keyed = frame.assign(key=range(len(frame)))
+    options = {"covariates": ["age", "re74"], "exact": ["race"], "key": "key"}
+    mixed = keyed.sample(frac=1, random_state=3)
+    again = pd.Series(weight(mixed, "treat", **options).weights, mixed["key"]).sort_index()
+    np.testing.assert_array_equal(again, weight(keyed, "treat", **options).weights)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"method": "entropy", "exact": ["race", "age"]}, "within race black, age 21.*7 treated and 2 comparison"),
+    ({"exact": ["race", "age"]}, "re74: .*within race black, age 26.*alone tells.*make the cells of exact= larger"),
+    ({"exact": ["re78", "key"]}, "0 treated and 0 comparison units; match exactly on less"),
+    ({"exact": ["race"], "score": True}, "exact= or score="),
+    ({"exact": ["treat"]}, "the treatment itself"),
+    ({"exact": ["nowhere"]}, "no such column"),
+])  # fmt: skip
+def test_what_exact_refuses(options, said):
+    frame = data("lalonde").assign(key=range(614))
+    if "score" in options:
+        options = options | {"score": propensity(frame, "treat", ["age"])}
+    with pytest.raises(DesignError, match=said):
+        weight(frame, "treat", **({"covariates": ["age", "re74"]} | options))
+
+
+def test_exact_weights_recover_what_pooled_weights_miss():
+    """Selection runs the other way in the second cell: one slope for all balances nobody."""
+    rng, found = np.random.default_rng(5), {True: [], False: []}
+    for _ in range(200):
+        n = 600
+        cell, x = rng.integers(0, 2, n), rng.normal(size=n)
+        t = rng.random(n) < 1 / (1 + np.exp(1 - np.where(cell, -1.0, 1.0) * x))
+        y = 2 * np.where(cell, -1.0, 1.0) * x + cell + t + rng.normal(size=n)
+        frame = pd.DataFrame({"t": t.astype(int), "x": x, "cell": cell, "y": y})
+        for exact in found:
+            effect = att(weight(frame, "t", covariates=["x", "cell"], method="entropy",
+                                exact=["cell"] if exact else []), "y")  # fmt: skip
+            found[exact].append((effect.estimate[0], effect.std_error[0]))
+    estimate, error = np.array(found[True]).T
+    assert abs(estimate.mean() - 1) < 3 * estimate.std() / np.sqrt(200)
+    assert 0.92 <= (np.abs(estimate - 1) < 1.96 * error).mean() <= 0.98
+    assert 0.9 <= error.mean() / estimate.std() <= 1.1
+    assert np.array(found[False])[:, 0].mean() > 2  # the pooled weights keep the confounding

@@ -59,3 +59,21 @@ def test_trimming_without_a_design_is_named():
         kept = int(effects.n_treated[0] + effects.n_comparison[0])
         assert kept < 614 and effects.estimand == f"ATE on units with overlap ({kept} of 614)"
         assert effects.estimand in effects.summary()
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_figure_of_a_design_names_whose_effect_is_left(name):
+    """In words, without the counts: a figure must not tell how few were left out."""
+    design = DESIGNS[name]()
+    said = design.estimand.split(" (")[0]
+    figures = [at.plots.love(at.balance(design)), at.plots.ecdf(design, "age")]
+    figures += [at.plots.overlap(design)] if design.propensity is not None else []
+    for figure in figures:
+        words = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+        assert f"Speaks for: {said}" in words
+
+
+def test_figures_of_everybody_say_nothing_of_it():
+    design = at.match(MEN, "treat", covariates=LALONDE)
+    for figure in (at.plots.love(at.balance(design)), at.plots.ecdf(design, "age"), at.plots.overlap(design)):
+        assert "Speaks for" not in " ".join(text.get_text() for text in figure.texts)

@@ -75,12 +75,12 @@ class Arms:
     def number(self, x: np.ndarray) -> Figures:
         """Figures of a numeric column on these rows."""
         if not self.alive["before"]:
-            return Figures(before=_nothing(), after=_nothing())
+            return Figures(before=nothing(), after=nothing())
         low, high = float(x.min()), float(x.max())
         if low == high:
             none = {"mean_treated": low, "mean_comparison": low, "smd": 0.0, "variance_ratio": _NAN, "ks": 0.0,
                     "ecdf_mean": 0.0}  # fmt: skip
-            return Figures(before=none, after=none if self.alive["after"] else _nothing(), value=low,
+            return Figures(before=none, after=none if self.alive["after"] else nothing(), value=low,
                            remark=f"always {low:g}, so there is nothing to compare")  # fmt: skip
         if is_two_valued(x, low, high):
             is_high = x == high
@@ -95,13 +95,13 @@ class Arms:
         own, other = (p["before"] * (1 - p["before"]) for p in (treated, comparison))
         both = max(treated["before"], comparison["before"]), min(treated["before"], comparison["before"])
         if not self.alive["before"]:
-            return Figures(before=_nothing(), after=_nothing())
+            return Figures(before=nothing(), after=nothing())
         rounding = 1e-11  # shares are sums of weights: 1 - 1e-13 is all of a million
         scale, remark = self._scale(own if own > rounding else 0.0, other if other > rounding else 0.0)
         out = {}
         for s in SAMPLES:
             gap = treated[s] - comparison[s]
-            out[s] = _nothing() if not self.alive[s] else {
+            out[s] = nothing() if not self.alive[s] else {
                 "mean_treated": low + span * treated[s], "mean_comparison": low + span * comparison[s],
                 "smd": _smd(gap, scale, rounding), "variance_ratio": _NAN, "ks": abs(gap), "ecdf_mean": abs(gap),
             }  # fmt: skip
@@ -129,7 +129,7 @@ class Arms:
         out = {}
         for k, s in enumerate(SAMPLES):
             spread = variances[1][s]
-            out[s] = _nothing() if not self.alive[s] else {
+            out[s] = nothing() if not self.alive[s] else {
                 "mean_treated": means[0][s], "mean_comparison": means[1][s],
                 "smd": _smd(means[0][s] - means[1][s], scale, _SAME * size),
                 "variance_ratio": variances[0][s] / spread if spread > (_SAME * size) ** 2 else _NAN,
@@ -163,7 +163,7 @@ def is_two_valued(x: np.ndarray, low: float, high: float) -> bool:
     return all(bool(((part == low) | (part == high)).all()) for part in (x[:1000], x))
 
 
-def _nothing() -> dict[str, float]:
+def nothing() -> dict[str, float]:
     return dict.fromkeys(("mean_treated", "mean_comparison", "smd", "variance_ratio", "ks", "ecdf_mean"), _NAN)
 
 

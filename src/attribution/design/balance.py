@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DesignError
 from ..results import Balance, Check, Design, require_design
-from .arms import Arms, Figures
+from .arms import Arms, Figures, nothing
 from .table import categories, refuse_missing, require_columns
 from .terms import Term, interactions_of, read_terms, squares_of
 
@@ -65,6 +65,9 @@ def balance(
     if missing not in ("refuse", "indicator"):
         raise DesignError('missing "refuse" or "indicator"', f"{missing!r}", "choose one of these")
     refuse_missing(design.units, [*(names if missing == "refuse" else ()), *([by] if by else ())])
+    if by in (*nothing(), "covariate", "sample", "kind"):
+        raise DesignError("by= a column not named like one of the table of balance", f"{by!r}", "rename it",
+                          column=str(by))  # fmt: skip
     arms = arms_of(design)
     found = read_terms(design.units, names)
     terms: list[Term] = list(found)
@@ -99,7 +102,7 @@ def balance(
         table=pd.DataFrame(rows), threshold_smd=threshold_smd, notes=tuple(notes),
         clusters=pd.DataFrame(within) if by else None,
         spec={"denominator": SCALE[design.target], "target": design.target, "by": by, "missing": missing,
-              "parts": parts, "how": kind_of_design(design)},
+              "parts": parts, "how": kind_of_design(design), "estimand": design.estimand if design.whom else None},
     )  # fmt: skip
 
 
@@ -138,13 +141,11 @@ def _clusters(column: pd.Series, arms: Arms) -> dict[Any, Arms]:
 def _refuse_twins(labels: list[str]) -> None:
     twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
     if twice:
-        raise DesignError("covariates of different names", "a level or product named like another column",
-                          "rename one of them", count=len(twice), keys=twice)  # fmt: skip
+        raise DesignError("covariates of different names", "a level, a product or the distance matched on named like "
+                          "another column", "rename the column", count=len(twice), keys=twice)  # fmt: skip
 
 
-def overlap(
-    design: Design, *, least_covered: float = 0.75, good_smd: float = 0.1, worst_smd: float = 0.25
-) -> Check:
+def overlap(design: Design, *, least_covered: float = 0.75, good_smd: float = 0.1, worst_smd: float = 0.25) -> Check:
     """Do treated units have comparable comparison units at all?
 
     Failed when less than `least_covered` of the treated are covered (what is left no longer speaks for the group asked
@@ -157,7 +158,7 @@ def overlap(
     least_covered : share in [0, 1]. good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin
         2001).
     """
-    after = balance(design).table.query("sample == 'after' and covariate != 'distance'")
+    after = balance(design).after
     t = design.treated
     sizes = after["smd"].abs().to_numpy()
     where, largest = str(after["covariate"].iloc[int(sizes.argmax())]), float(sizes.max())

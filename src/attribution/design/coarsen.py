@@ -14,6 +14,7 @@ from .table import refuse_missing
 
 Missing = Literal["refuse", "level"]
 Cut = str | int | Sequence[float] | Mapping[Any, Any]
+_BINS = 1_000  # more cut points of one covariate are no coarsening, and no SQL
 _WORD = 2**62  # codes are packed into 64-bit words, as many as it takes: no product of levels can overflow
 
 
@@ -29,12 +30,14 @@ def cells(
     ----------
     treated : (n,) bool. cuts : see `stratify`. coarsen : numbers without cuts get Sturges' bins; else they stay exact.
     """
-    names, cuts = list(dict.fromkeys(covariates)), dict(cuts or {})
-    _check(units, names, cuts, missing)
+    cuts = dict(cuts or {})
+    _check(units, list(dict.fromkeys(covariates)), cuts, missing)
+    columns = {str(name): units[name] for name in covariates}  # SQL knows columns by text only
+    names, cuts = list(columns), {str(name): cut for name, cut in cuts.items()}
     arm = "treated"
-    while arm.lower() in {str(name).lower() for name in names}:
+    while arm.lower() in {name.lower() for name in names}:
         arm += "_"
-    source = Source(pd.DataFrame({**{name: units[name] for name in names}, arm: treated}, copy=False), [*names, arm])
+    source = Source(pd.DataFrame({**columns, arm: treated}, copy=False), [*names, arm])
     binned = [name for name in names if _is_binned(source, name, cuts.get(name, "sturges" if coarsen else "exact"))]
     facts = _facts(source, names, binned)
     notes = [f"{int(facts[f'missing_{i}']):,} units without {name} are a level of their own in {name}."
@@ -45,6 +48,8 @@ def cells(
     for i, name in enumerate(names):
         if name in binned:
             points[name] = _points(source, name, cuts.get(name, "sturges"), facts, i, len(units))
+            if len(points[name]) >= _BINS:
+                _too_many(name, len(points[name]) + 1)
             code, size = _search(f"value_{i}", points[name]), len(points[name]) + 1
         else:
             size, unused = _levels(source, name, i, cuts.get(name))
@@ -123,6 +128,8 @@ def _points(source: Source, name: str, cut: Cut, facts: Mapping[str, Any], i: in
     if kind == "sturges" and not count:
         return _equal_width(low, high, int(np.ceil(np.log2(n) + 1)))
     if kind == "quantile" and count.isdigit() and int(count) >= 1:
+        if int(count) > _BINS:
+            _too_many(name, int(count))
         shares = [k / int(count) for k in range(1, int(count))]
         if not shares:
             return ()
@@ -132,6 +139,8 @@ def _points(source: Source, name: str, cut: Cut, facts: Mapping[str, Any], i: in
         raise DesignError('cuts "sturges", "quantile:4", "exact", a number of bins or a list of cut points',
                           f"{cut!r}", "choose one of these", column=name)  # fmt: skip
     if isinstance(cut, (int, np.integer)):
+        if cut > _BINS:
+            _too_many(name, int(cut))
         if cut < 1:
             raise DesignError("at least one bin", f"{cut}", "give a number of bins >= 1", column=name)
         return _equal_width(low, high, int(cut))
@@ -143,6 +152,11 @@ def _points(source: Source, name: str, cut: Cut, facts: Mapping[str, Any], i: in
         raise DesignError("finite cut points in increasing order, each once", f"{cut}", "sort them",
                           column=name)  # fmt: skip
     return tuple(points.tolist())
+
+
+def _too_many(name: str, bins: int) -> None:
+    raise DesignError(f"at most {_BINS:,} bins a covariate", f"{bins:,}", 'give fewer, or "exact" to keep every value',
+                      column=name)  # fmt: skip
 
 
 def _equal_width(low: float, high: float, bins: int) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
 from .propensity import Propensity, require_score
-from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas, with_both_arms
 
 
 def match(
@@ -53,8 +53,8 @@ def match(
     ----------
     units : table, one row a unit (or a person at a landmark). treatment : its 0/1 column.
     covariates : columns the propensity or the distance uses.
-    distance : "logit" (log-odds), "propensity", or one of `design.metric.space`: "mahalanobis" (covariance within the
-        arms), "mahalanobis_total" (of all units), "robust_mahalanobis" (ranks), "scaled_euclidean".
+    distance : "logit" (log-odds), "propensity", or one of `design.matching.metric.space`: "mahalanobis" (covariance
+        within the arms), "mahalanobis_total" (of all units), "robust_mahalanobis" (ranks), "scaled_euclidean".
     ratio : comparison units per treated unit, >= 1. replace : may a comparison unit serve several times?
     caliper_sd : largest distance within a pair, in standard deviations (n - 1, all units): a number for the propensity
         or logit matched on, or {"propensity" | "logit" | covariate: SDs, ...}, all of which must hold.
@@ -94,9 +94,7 @@ def match(
 
     weights, partners = pair_weights(left, right, n, target)
     matched = weights > 0
-    arms = np.zeros((cell.max() + 1, 2), bool)
-    arms[cell[~lost], t[~lost].astype(int)] = True
-    discarded = lost | ~arms[cell].all(axis=1)
+    discarded = lost | ~with_both_arms(cell, t, ~lost)
     groups = np.full(n, -1)
     groups[matched] = _independent(matched, left, right, search.who, replace)
     back = np.empty(n, int)
@@ -114,8 +112,6 @@ def match(
                         "score": None if score is None else "given"},
         notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
     )  # fmt: skip
-
-
 
 
 def _pairs(order, left, right, gap, t, target) -> pd.DataFrame:

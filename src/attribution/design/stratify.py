@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..cohorts.source import Source, quoted
 from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
@@ -19,7 +17,7 @@ from .matching.metric import on_grid
 from .matching.optimal import full_sets
 from .pairs import no_pairs
 from .propensity import Propensity, propensity, require_score
-from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import cell_numbers, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
 _PLACE = {"exact": "cell", "coarsened": "cell", "subclass": "subclass", "full": "set"}
@@ -68,7 +66,7 @@ def stratify(
     ------
     DesignError : missing or infinite values, unusable cuts, no stratum with both arms, what the propensity refuses.
     """
-    units, copied = read_units(units)
+    given, units = units, to_pandas(units)
     exact = list(dict.fromkeys(exact))
     named = [*covariates, *exact, *([key] if key else [])]
     require_columns(units, [treatment, *named])
@@ -95,7 +93,7 @@ def stratify(
         strata, spec, notes = _cells(units, t, kept, covariates, exact, cuts or {}, method, missing)
     else:
         assert p is not None and d is not None
-        cell = units.groupby(exact, sort=True, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
+        cell = cell_numbers(units, exact)
         if method == "subclass":
             strata, spec = _subclasses(p, t, kept, cell, subclasses, target)
         else:
@@ -110,7 +108,7 @@ def stratify(
             "strata": int(strata.max()) + 1}  # fmt: skip
     matched = strata >= 0
     return Design(
-        estimand=_estimand(t, matched, out, method, target), units=units if copied else units.copy(),
+        estimand=_estimand(t, matched, out, method, target), units=units.copy() if units is given else units,
         treatment=treatment, covariates=tuple(covariates), weights=stratum_weights(strata, t, target),
         pairs=pairs if target == "treated" else no_pairs(), strata=strata, discarded=out, unmatched=~matched & ~out,
         propensity=p, distance=d, target=target, spec=spec,
@@ -171,28 +169,6 @@ def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.
     return out
 
 
-def read_units(units: Any) -> tuple[pd.DataFrame, bool]:
-    """The caller's table in pandas, and whether that is a copy; a path is read with its text as categories."""
-    if isinstance(units, pd.DataFrame):
-        return units, False
-    if not isinstance(units, (str, Path)):
-        return to_pandas(units.collect() if hasattr(units, "collect") else units), True
-    source = Source(units, [])
-    picked = []
-    for i, (name, kind) in enumerate(source.types.items()):
-        column = quoted(name)
-        if kind.startswith("DECIMAL"):
-            column = f"{column}::DOUBLE AS {column}"
-        # names of units stay text: a category pays only where its levels are few
-        elif kind == "VARCHAR" and source.one(f"SELECT approx_count_distinct({column}) AS n FROM source")["n"] < 1000:
-            source.run(f"CREATE TYPE levels_{i} AS ENUM (SELECT DISTINCT {column} FROM source "
-                       f"WHERE {column} IS NOT NULL ORDER BY 1)")  # fmt: skip
-            column = f"{column}::levels_{i} AS {column}"
-        picked.append(column)
-    table = source.arrow(f"SELECT {', '.join(picked)} FROM source")
-    return table.to_pandas(split_blocks=True, self_destruct=True), True  # no second copy in memory
-
-
 def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing) -> None:
     if method not in _PLACE or target not in ("treated", "all") or distance not in ("logit", "propensity"):
         raise DesignError(
@@ -202,6 +178,8 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
     if treatment in named:
         raise DesignError("covariates other than the treatment", "the treatment itself", "leave it out",
                           column=treatment)  # fmt: skip
+    if cuts is not None and not isinstance(cuts, Mapping):
+        raise DesignError("cuts by covariate", f"{cuts!r}", 'for example {"age": [25, 40]}')
     if cuts and method != "coarsened":
         raise DesignError('cuts with method "coarsened"', f"method {method!r}", "leave cuts out, or coarsen")
     if missing != "refuse" and method not in ("exact", "coarsened"):
@@ -213,7 +191,7 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
         raise DesignError("a whole number of subclasses >= 1", f"{subclasses}", "5 or 6 is common")
     if caliper_sd is not None and not caliper_sd > 0:
         raise DesignError("caliper_sd > 0", f"caliper_sd = {caliper_sd}", "0.2 is common; None for no caliper")
-    if ratio is not None and not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1] and ratio[1] >= 1):
+    if ratio is not None and not (np.shape(ratio) == (2,) and 0 < ratio[0] <= ratio[1] >= 1):
         raise DesignError("ratio (least, most) with 0 < least <= most and most >= 1", f"{ratio}",
                           "for example (1 / 3, 5)")  # fmt: skip
 

@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..cohorts.source import Source, quoted
 from ..errors import DesignError
+
+_FEW_LEVELS = 1000  # names of units stay text: a category pays only where its levels are few
+_DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
-    """The caller's table (pandas, Polars, Arrow, a DuckDB relation) as a pandas frame; never changed."""
+    """The caller's table as a pandas frame, never changed; the text of a file comes as categories."""
     if isinstance(frame, pd.DataFrame):
         return frame
+    if isinstance(frame, (str, Path)):
+        return _from_file(frame)
     if hasattr(frame, "collect"):  # a Polars plan
         frame = frame.collect()
     for method in ("to_pandas", "df"):
         if hasattr(frame, method):
             return getattr(frame, method)()
-    raise DesignError("a table of units", f"a {type(frame).__name__}", "give a pandas, Polars or Arrow table")
+    raise DesignError("a table of units", f"a {type(frame).__name__}",
+                      "give a pandas, Polars or Arrow table, or the path of a Parquet or CSV file")  # fmt: skip
+
+
+def _from_file(path: str | Path) -> pd.DataFrame:
+    source = Source(path, [])
+    picked = []
+    for i, (name, kind) in enumerate(source.types.items()):
+        column = quoted(name)
+        if kind.startswith("DECIMAL"):
+            column = f"{column}::DOUBLE AS {column}"
+        elif kind == "VARCHAR" and source.one(f"SELECT approx_count_distinct({column}) AS n FROM source")["n"] < (
+            _FEW_LEVELS
+        ):
+            source.run(f"CREATE TYPE levels_{i} AS ENUM (SELECT DISTINCT {column} FROM source "
+                       f"WHERE {column} IS NOT NULL ORDER BY 1)")  # fmt: skip
+            column = f"{column}::levels_{i} AS {column}"
+        picked.append(column)
+    table = source.arrow(f"SELECT {', '.join(picked)} FROM source")
+    return table.to_pandas(split_blocks=True, self_destruct=True)  # no second copy in memory
 
 
 def read_treatment(units: pd.DataFrame, treatment: str) -> np.ndarray:
     """(n,) bool of a 0/1 column in which both arms are present."""
     require_columns(units, [treatment])
+    if units[treatment].dtype.kind in "cmM":
+        raise DesignError("treatment as 0/1 numbers, booleans or text", f"a column of type {units[treatment].dtype}",
+                          "code treated as 1, comparison as 0", column=treatment)  # fmt: skip
     values = pd.to_numeric(units[treatment], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~np.isin(values, (0.0, 1.0))
     if wrong.any():
@@ -56,7 +85,7 @@ def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
 
     try:  # four times as fast as NumPy on text
         return compute.sort_indices(pa.array(units[key])).to_numpy().astype(np.intp)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):  # whole numbers of 2^63
         return sort_keys(units[key])
 
 
@@ -142,7 +171,32 @@ def is_category(series: pd.Series) -> bool:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return True
-    return (pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)) and not is_number(series)
+    if pd.api.types.is_object_dtype(dtype):  # dates of Arrow and of databases are objects, too
+        return pd.api.types.infer_dtype(series, skipna=True) not in (*_NUMBERS, *_DATES)
+    return pd.api.types.is_string_dtype(dtype)
+
+
+def cell_numbers(units: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """(n,) number of the combination of values of these columns, in the order of the values; all 0 without columns."""
+    if not names:
+        return np.zeros(len(units), int)
+    rows = units[list(dict.fromkeys(names))].reset_index(drop=True)  # an index may bear a column's name
+    try:
+        return rows.groupby(list(rows.columns), sort=True, observed=True).ngroup().to_numpy()
+    except TypeError as error:
+        raise _not_plain(", ".join(map(str, names))) from error
+
+
+def with_both_arms(cell: np.ndarray, treated: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(n,) bool: units whose cell keeps units of both arms."""
+    arms = np.zeros((int(cell.max()) + 1, 2), bool)
+    arms[cell[kept], treated[kept].astype(int)] = True
+    return (arms[:, 0] & arms[:, 1])[cell]
+
+
+def _not_plain(column: str) -> DesignError:
+    return DesignError("one text, number or date a unit", "values that have no order, such as lists",
+                       "turn each into one value, or into several columns", column=column)  # fmt: skip
 
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
@@ -160,7 +214,10 @@ def is_number(series: pd.Series) -> bool:
 def categories(series: pd.Series) -> tuple[np.ndarray, list[Any]]:
     """(n,) codes and the observed levels: a categorical's own order, sorted otherwise; a missing value is -1."""
     if not isinstance(series.dtype, pd.CategoricalDtype):
-        found, names = pd.factorize(series, sort=True)
+        try:
+            found, names = pd.factorize(series, sort=True)
+        except TypeError as error:
+            raise _not_plain(str(series.name)) from error
         return found, list(names)
     codes: np.ndarray = series.cat.codes.to_numpy()
     levels = series.cat.categories

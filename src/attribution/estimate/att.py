@@ -157,6 +157,11 @@ def _fit(x, y, w, strata, vcov) -> tuple[np.ndarray, np.ndarray]:
     if n <= k:
         raise EstimationError("more matched units than coefficients", f"{n} units, {k} coefficients", "adjust for less")
     lever = 1 - w * np.einsum("ij,jk,ik->i", x, bread, x) if vcov in ("HC2", "HC3") else np.ones(n)
+    alone = int((lever < 1e-10).sum())
+    if alone:
+        raise EstimationError(f"no unit that alone decides a coefficient, for {vcov} errors", "units that do",
+                              "adjust for less, or widen the design: one unit of an arm has no spread",
+                              count=alone)  # fmt: skip
     power = {"HC2": 0.5, "HC3": 1.0}.get(vcov, 0.0)
     rows = (x * (w * residual / lever**power)[:, None]) @ bread
     if vcov == "cluster":

@@ -37,10 +37,23 @@ class Balance(Result):
         return self.table.copy() if self.clusters is None else pd.concat([self.table, self.clusters], ignore_index=True)
 
     @property
+    def after(self) -> pd.DataFrame:
+        """The rows after the design, but for that of the propensity, which sums the others up."""
+        kind = self.table.get("kind", self.table["covariate"])  # a covariate may itself be called distance
+        return self.table[(self.table["sample"] == "after") & (kind != "distance")]
+
+    @property
     def worst_smd(self) -> float:
         """Largest absolute standardised mean difference of a covariate after the design."""
-        after = self.table[(self.table["sample"] == "after") & (self.table["covariate"] != "distance")]
-        return float(after["smd"].abs().max())
+        return float(self.after["smd"].abs().max())
+
+    @property
+    def rows_are(self) -> tuple[str, str]:
+        """What the rows are, many and one: "covariates and squares", "covariate or square"."""
+        kinds = set(self.table.get("kind", ()))
+        extra = [kind for kind in ("square", "interaction") if kind in kinds]
+        many = " and ".join(", ".join(["covariates", *(f"{kind}s" for kind in extra)]).rsplit(", ", 1))
+        return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
 
     def across(self) -> pd.DataFrame:
         """One row a covariate and sample: mean and largest |SMD| and KS over the clusters, and the worst of them."""
@@ -96,19 +109,17 @@ class Balance(Result):
         return ", ".join(said) or "close"
 
     def _lines(self) -> tuple[str, str]:
-        after = self.table[(self.table["sample"] == "after") & (self.table["covariate"] != "distance")]["smd"].abs()
+        after = self.after["smd"].abs()
         off, low_high = int((after > self.threshold_smd).sum()), "{:g} to {:g}".format(*self.range_ratio)
-        kinds = set(self.table.get("kind", ()))
-        what = " and ".join(f"{kind}s" for kind in ("square", "interaction") if kind in kinds)
-        head = (f"{off} of {len(after)} covariates{f', {what}' if what else ''} differ by more than "
-                f"{self.threshold_smd:g} SD after the design" if off else
-                f"No covariate{f', {what[:-1]}' if what else ''} differs by more than {self.threshold_smd:g} SD after "
-                "the design")  # fmt: skip
+        many, one = self.rows_are
+        head = (f"{off} of {len(after)} {many} differ by more than {self.threshold_smd:g} SD after the design" if off
+                else f"No {one} differs by more than {self.threshold_smd:g} SD after the design")  # fmt: skip
         foot = (f"SMD: difference of means in SDs ({self.spec.get('denominator', 'original sample')}). Customary "
                 f"limits: SMD {self.threshold_smd:g}, variance ratio {low_high}, KS "
                 f"{self.threshold_ks:g}.")  # fmt: skip
         if self.clusters is not None:
-            across = self.across().query("sample == 'after' and covariate != 'distance'")
+            across = self.across().query("sample == 'after'")
+            across = across[across["covariate"].isin(self.after["covariate"])].reset_index(drop=True)
             if len(across):
                 row = across.iloc[int(across["smd_max"].argmax())]
                 foot += (f" Worst by {self.spec['by']}: {self.name(row['covariate'])}, {row['smd_max']:.2f} SD in "

@@ -108,6 +108,21 @@ def table(n=300, seed=0):
                          "d": rng.integers(0, 2, n).astype(bool)})  # fmt: skip
 
 
+def test_ranks_of_many_levels_have_no_inverse():
+    """More levels than are kept apart: their ranks fix each other, and the distance is that of the pseudo-inverse."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"town": rng.choice([f"t{i:02d}" for i in range(90)], 400), "a": rng.normal(size=400)})
+    found = space(frame, ["town", "a"], np.arange(400) % 3 == 0, "robust_mahalanobis")
+    x = np.column_stack([*(frame["town"] == town for town in sorted(set(frame["town"]))), frame["a"]]).astype(float)
+    x = pd.DataFrame(x).rank().to_numpy()
+    s = np.cov(x, rowvar=False)
+    scale = np.std(np.arange(1, 401), ddof=1) / np.sqrt(np.diag(s))
+    w = np.linalg.pinv(s * np.outer(scale, scale), rcond=1e-10, hermitian=True)
+    i, j = np.meshgrid(np.arange(40), np.arange(40, 400), indexing="ij")
+    step = x[i] - x[j]
+    assert found.squared(i, j) == pytest.approx(np.einsum("ijk,kl,ijl->ij", step, w, step), rel=1e-6, abs=1e-9)
+
+
 @pytest.mark.parametrize("distance", ["mahalanobis", "mahalanobis_total", "robust_mahalanobis", "scaled_euclidean"])
 def test_space_is_the_quadratic_form(distance):
     """Categories apart and the square completed: the same distance as x' W x on one 0/1 column a level."""

@@ -166,15 +166,28 @@ def _split(x, metric, few, block, first) -> Space:
     live = m[np.diag(metric)[m] > 0] if len(m) else m  # a weight of zero leaves a covariate out
     if len(live):
         core, cross = metric[np.ix_(live, live)], metric[np.ix_(c, live)]
-        shift = np.linalg.solve(core, cross.T)
+        root, shift = _root(core, cross.T)
         # einsum adds each row alone, unlike BLAS: equal units are equal points, whatever their neighbours
         number = x[:, live] - x[:, live].mean(axis=0)
         if len(c):
             number = number + np.einsum("bc,mc->bm", x[np.ix_(first, c)], shift)[block]
-        inner = np.ascontiguousarray(np.einsum("nm,mk->nk", number, np.linalg.cholesky(core)))
+        inner = np.ascontiguousarray(np.einsum("nm,mk->nk", number, root))
         rest = rest - cross @ shift
     if not len(c):
         return Space(centres=np.zeros((len(first), 1)), block=block, inner=inner)
     values, vectors = np.linalg.eigh(rest)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
     return Space(centres=np.einsum("bc,ck->bk", x[np.ix_(first, c)], root), block=block, inner=inner)
+
+
+def _root(core: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R with R R' = core, and core^-1 right; by the pseudo-inverse where there is no other (ranks of every level)."""
+    unit = np.sqrt(np.diag(core))
+    values, vectors = np.linalg.eigh(core / np.outer(unit, unit))
+    live = values > 1e-10
+    if live.all():
+        return np.linalg.cholesky(core), np.linalg.solve(core, right)
+    vectors = vectors[:, live]
+    return unit[:, None] * vectors * np.sqrt(values[live]), (
+        (vectors / values[live]) @ vectors.T @ (right / unit[:, None]) / unit[:, None]
+    )

@@ -241,7 +241,7 @@ def _stars(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> tuple[np.ndarr
 
 def _limited(points, t, c, width: float, ratio: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Full matching with limits on the sets: first as many units as possible, then distance; places in t and c."""
-    least, most = max(int(ratio[0] + 1e-9), 1), int(ratio[1] + 1e-9)
+    least, most = max(int(ratio[0] + 1e-9), 1), int(min(ratio[1], len(c)) + 1e-9)
     shared = max(int(1 / ratio[0] + 1e-9), 1)  # treated units that may share a comparison unit
     i, j, distance = _edges(points, t, c, width, None)
     t_seen = np.flatnonzero(np.bincount(i, minlength=len(t)) >= least)

@@ -12,6 +12,7 @@ import pandas as pd
 from ...errors import DesignError
 from ..discard import no_overlap
 from ..propensity import Propensity, propensity
+from ..table import cell_numbers
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
 from .nearest import Side, greedy, k_nearest
 from .nearest_line import greedy_line, k_nearest_line
@@ -46,6 +47,7 @@ class Search:
 
     def among(self, order: np.ndarray) -> Search:
         """The same search with its rows in another order."""
+
         def of(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[order]
 
@@ -145,7 +147,7 @@ def search_of(
         treated=t, lost=no_overlap(probability, t, options["discard"]) if options["discard"] else np.zeros(n, bool),
         probability=probability, logit=logit, d=d, where=where, widths=widths, options=options, target=target,
         scale=float(np.std(d, ddof=1)) if d is not None else 1.0,
-        cell=rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(n, int),
+        cell=cell_numbers(rows, exact),
         side=Side(
             calipers=tuple((bounded[name], widths[name]) for name in sorted(bounded, key=lambda one: calipers[one])),
             differ=tuple(pd.factorize(rows[name])[0] for name in anti_exact),

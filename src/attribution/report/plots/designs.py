@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from ...errors import DesignError, EstimationError
 from ...results import Balance, Design
 from . import theme as t
-from .words import Unit, count, in_words, known, number, pretty
+from .words import Unit, count, in_words, known, number, pretty, whose
 
 MOST_ROWS = 60
 GRAVE = 0.25  # SDs (Rubin 2001)
@@ -55,8 +55,8 @@ def love(
     size = wide["after"].abs() if order == "after" else wide.abs().max(axis=1)
     wide = wide.loc[size.sort_values(ascending=False, kind="stable").index]
     limit, shown, how = balance.threshold_smd, len(wide), balance.spec.get("how", "matching")
-    what = _kinds(balance)
-    after = wide["after"].drop("distance", errors="ignore")  # the propensity sums the others up
+    what = balance.rows_are
+    after = balance.after["smd"]
     off, total, unknown = int((after.abs() > limit).sum()), len(after), int(after.isna().sum())
     wide = wide.head(MOST_ROWS)
     if order == "given":
@@ -70,7 +70,8 @@ def love(
         pooled = balance.spec.get("target", "treated") != "treated"
         subtitle = "In standard deviations " + ("of both groups, pooled" if pooled else "of those who started")
     wider = f" and, paler, ±{GRAVE:g}" if limit < GRAVE else ""
-    note = " ".join(filter(None, [f"Shaded: within ±{limit:g}{wider} SD.", footnote]))
+    speaks = whose(balance.spec.get("estimand"))
+    note = " ".join(filter(None, [f"Shaded: within ±{limit:g}{wider} SD.", speaks, footnote]))
     if shown > len(wide):
         note += f" The {len(wide)} largest of {shown} differences are shown."
     each = _each(balance, wide)
@@ -151,14 +152,6 @@ def spoken(balance: Balance, label: str, labels: Mapping[str, str] | None = None
     return f"{words[0]}²" if len(words) == 2 and words[0] == words[1] else " × ".join(words)
 
 
-def _kinds(balance: Balance) -> tuple[str, str]:
-    """What the rows are, many and one."""
-    kinds = set(balance.table.get("kind", ()))
-    extra = [kind for kind in ("square", "interaction") if kind in kinds]
-    many = " and ".join(", ".join(["covariates", *(f"{kind}s" for kind in extra)]).rsplit(", ", 1))
-    return many, " or ".join(", ".join(["covariate", *extra]).rsplit(", ", 1))
-
-
 def _key(axis, entries, ticks: str = "") -> None:
     from matplotlib.lines import Line2D
 
@@ -208,7 +201,8 @@ def overlap(
             alike = " and ".join(count(size) for size in design.ess)
             subtitle += f"; weighted, they count as much as {alike}"
     filled_are = "those kept" if len(design.pairs) else "those kept, with their weights"
-    note = " ".join(filter(None, [f"Outline: everyone; filled: {filled_are} (each adds to 100%).", footnote]))
+    speaks = whose(design.estimand if design.whom else None)
+    note = " ".join(filter(None, [f"Outline: everyone; filled: {filled_are} (each adds to 100%).", speaks, footnote]))
     fig, (axis,) = t.frame(title, subtitle, note, height=3.0)
     tops = []
     for treated, sign, colour in ((True, 1, t.TREATED), (False, -1, t.COMPARISON)):

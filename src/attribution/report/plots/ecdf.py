@@ -13,7 +13,7 @@ from ...design.balance import arms_of, kind_of_design
 from ...errors import DesignError
 from ...results import Design
 from . import theme as t
-from .words import Unit, number, pretty
+from .words import Unit, number, pretty, whose
 
 MOST_POINTS = 2000  # a line of seven inches shows no more
 
@@ -46,7 +46,8 @@ def ecdf(
         title = f"{name}: up to {was} points apart before, {now} after {done}"
     if subtitle is None:
         subtitle = "Share of each group at or below a value; gaps in percentage points"
-    notes = ["Upright line: where the curves are furthest apart (KS).", beyond, footnote]
+    speaks = whose(design.estimand if design.whom else None)
+    notes = ["Upright line: where the curves are furthest apart (KS).", beyond, speaks, footnote]
     if unknown:
         notes.append(f"{unknown:,} without a value are left out.")
     fig, axes = t.frame(title, subtitle, " ".join(filter(None, notes)), height=2.6, columns=2, sharey=True)

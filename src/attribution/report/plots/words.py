@@ -11,6 +11,7 @@ from ...findings.words import pretty
 
 MINUS, MISSING = "\u2212", "–"
 
+
 def in_words(text: str, labels: Mapping[str, str] | None = None) -> str:
     """A sentence with the column names in it replaced by words."""
     return re.sub(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b", lambda name: pretty(name[0], labels).lower(), text)
@@ -111,3 +112,8 @@ def _tick_digits(value: float) -> int:
         if abs(value - round(value, digits)) <= 1e-6 * abs(value):
             return digits
     return 9
+
+
+def whose(estimand: str | None) -> str:
+    """Whom a figure of a design speaks for, where units were left out; the counts stay in the tables, which hide few"""
+    return f"Speaks for: {re.sub(r' .[0-9,]+ of [0-9,]+.', '', estimand)}." if estimand else ""
