@@ -180,3 +180,58 @@ def test_the_trial_reads_its_arms_as_every_design_does(men):
         at.difference_in_means(men.assign(treat=men["treat"] + 1), "treat", "re78")
     with pytest.raises(at.AttributionError, match="infinite values"):
         at.difference_in_means(with_one(men, "re78", np.inf), "treat", "re78")
+
+
+def test_a_name_that_does_not_exist_is_answered_with_the_one_that_it_resembles():
+    units = data("lalonde")
+    with pytest.raises(
+        at.DesignError, match=r"no such column \[1\] \(for example eduk\); did you mean educ\? the columns are"
+    ):
+        at.match(units, "treat", covariates=["age", "eduk"])
+    with pytest.raises(at.EstimationError, match=r"did you mean re78\?"):
+        at.att(at.everyone(units, "treat"), "re7")
+    many = units.assign(**{f"x{i}": 0 for i in range(100)})
+    with pytest.raises(at.DesignError, match=r"the columns are .* and \d+ more$"):
+        at.match(many, "treat", covariates=["nothing like it"])
+
+
+@pytest.mark.parametrize("build", [at.match, at.weight])
+def test_an_identifier_among_the_covariates_is_refused_in_one_line(build):
+    units = data("lalonde")
+    options = {"method": "ipw"} if build is at.weight else {}
+    with pytest.raises(at.DesignError, match="614 different values in 614 rows") as error:
+        build(units, "treat", covariates=["age", "label"], **options)
+    assert error.value.column == "label" and len(str(error.value)) < 250
+    assert "NSW" not in str(error.value)  # nobody's name in a message
+
+
+def test_columns_fixed_by_many_others_are_named_by_five():
+    units = data("lalonde").assign(total=0.0)
+    for i in range(8):
+        units[f"x{i}"] = np.random.default_rng(i).normal(size=len(units))
+        units["total"] += units[f"x{i}"]
+    with pytest.raises(at.DesignError, match=r"'total' is fixed by x0, x1, x2, x3, x4 and 3 more"):
+        at.match(units, "treat", covariates=[*(f"x{i}" for i in range(8)), "total"])
+
+
+def test_an_outcome_that_the_design_has_held_equal_is_refused():
+    design = at.match(data("lalonde"), "treat", covariates=["age", "re78"])
+    with pytest.raises(
+        at.EstimationError, match="one of the covariates held equal; make the design again without re78"
+    ):
+        at.att(design, "re78")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_file_is_a_table_of_units(tmp_path, kind):
+    units = data("lalonde")
+    file = tmp_path / f"units.{kind}"
+    units.to_parquet(file, index=False) if kind == "parquet" else units.to_csv(file, index=False)
+    options = {"covariates": ["age", "educ", "race"], "caliper_sd": 0.2, "key": "id"}
+    ours, read = (at.att(at.match(one, "treat", **options), "re78") for one in (units, str(file)))
+    np.testing.assert_allclose(read.estimate, ours.estimate, rtol=1e-12)
+    with pytest.raises(at.DesignError, match="which does not exist"):
+        at.match(tmp_path / "other.parquet", "treat", **options)
+    (tmp_path / "units.txt").write_text("a")
+    with pytest.raises(at.DesignError, match="which is neither"):
+        at.match(tmp_path / "units.txt", "treat", **options)

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DesignError
+from ..errors import DesignError, spelling
+from ..read.engine import DuckDB, is_data_file
+from ..read.engine import to_pandas as arrow_to_pandas
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
-    """The caller's table (pandas, Polars, Arrow, a DuckDB relation) as a pandas frame; never changed."""
+    """The caller's table (pandas, Polars, Arrow, a DuckDB relation, a Parquet or CSV path) as pandas; never changed."""
     if isinstance(frame, pd.DataFrame):
         return frame
+    if isinstance(frame, str | Path):
+        return _from_file(Path(frame))
     if hasattr(frame, "collect"):  # a Polars plan
         frame = frame.collect()
     for method in ("to_pandas", "df"):
         if hasattr(frame, method):
             return getattr(frame, method)()
-    raise DesignError("a table of units", f"a {type(frame).__name__}", "give a pandas, Polars or Arrow table")
+    raise DesignError("a table of units", f"a {type(frame).__name__}",
+                      "give a pandas, Polars or Arrow table, or the path of a Parquet or CSV file")  # fmt: skip
+
+
+def _from_file(file: Path) -> pd.DataFrame:
+    if not is_data_file(file):
+        found = "is neither" if file.exists() else "does not exist"
+        raise DesignError("a Parquet or CSV file", f"{file.name!r}, which {found}", "correct the path, or give a frame")
+    engine = DuckDB()
+    try:
+        engine.add_files("units", [file])
+        return arrow_to_pandas(engine.fetch("SELECT * FROM units"))
+    finally:
+        engine.close()
 
 
 def read_treatment(units: pd.DataFrame, treatment: str) -> np.ndarray:
@@ -76,7 +94,7 @@ def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
         letters = len(missing) > 1 and all(len(str(name)) == 1 for name in missing)
         raise DesignError(
             f"columns {', '.join(map(str, names))}", "no such column",
-            'give a list of columns, ["age"] and not "age"' if letters else "check the spelling or build the column",
+            'give a list of columns, ["age"] and not "age"' if letters else spelling(missing[0], list(units.columns)),
             count=len(missing), keys=missing,
         )  # fmt: skip
     if not units.columns.is_unique:
@@ -114,6 +132,10 @@ def encode(
         dtype = series.dtype
         if is_category(series):
             codes, levels = categories(series)
+            if len(levels) > max(20, len(units) / 2):
+                raise DesignError("categories that units share", f"{len(levels):,} different values in "
+                                  f"{len(units):,} rows (an identifier?)", "leave it out of the covariates",
+                                  column=str(name))  # fmt: skip
             for code, level in enumerate(levels):
                 if code == 0 and drop_base and len(levels) > 1:
                     continue
