@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,14 @@ class DesignError(AttributionError):
 
 class EstimationError(AttributionError):
     """The design stands, but the estimate asked for does not exist."""
+
+
+def spelling(wrong: object, known: Sequence[object], *, what: str = "the columns are") -> str:
+    """The mend for a name that does not exist: the one that it resembles, and up to twelve of those that do exist."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.6)
+    listed = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if len(names) > 12 else "")
+    return f"{f'did you mean {near[0]}? ' if near else ''}{what} {listed or 'none'}"
 
 
 def attempt(function: Callable[..., Result], *arguments: Any, **options: Any) -> tuple[Result | None, str]:

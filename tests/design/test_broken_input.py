@@ -234,3 +234,48 @@ def test_one_treated_unit_has_no_standard_error(men):
     assert design.tidy().set_index("sample").loc["matched", "treated"] == 1
     with pytest.raises(at.EstimationError, match="alone decides a coefficient.*\\[1\\].*one unit of an arm"):
         at.att(design, "re78")
+def test_a_name_that_does_not_exist_is_answered_with_the_one_that_it_resembles():
+    units = data("lalonde")
+    with pytest.raises(
+        at.DesignError, match=r"no such column \[1\] \(for example eduk\); did you mean educ\? the columns are"
+    ):
+        at.match(units, "treat", covariates=["age", "eduk"])
+    with pytest.raises(at.EstimationError, match=r"did you mean re78\?"):
+        at.att(at.everyone(units, "treat"), "re7")
+    many = units.join(pd.DataFrame(0, units.index, [f"x{i}" for i in range(100)]))
+    with pytest.raises(at.DesignError, match=r"the columns are .* and \d+ more$"):
+        at.match(many, "treat", covariates=["nothing like it"])
+
+
+@pytest.mark.parametrize("build", [at.match, at.weight])
+def test_an_identifier_among_the_covariates_is_refused_in_one_line(build):
+    units = data("lalonde")
+    options = {"method": "ipw"} if build is at.weight else {}
+    with pytest.raises(at.DesignError, match="614 different values in 614 rows") as error:
+        build(units, "treat", covariates=["age", "label"], **options)
+    assert error.value.column == "label" and len(str(error.value)) < 250
+    assert "NSW" not in str(error.value)  # nobody's name in a message
+
+
+def test_columns_fixed_by_many_others_are_named_by_five():
+    units = data("lalonde").assign(total=0.0)
+    for i in range(8):
+        units[f"x{i}"] = np.random.default_rng(i).normal(size=len(units))
+        units["total"] += units[f"x{i}"]
+    with pytest.raises(at.DesignError, match=r"'total' is fixed by x0, x1, x2, x3, x4 and 3 more"):
+        at.match(units, "treat", covariates=[*(f"x{i}" for i in range(8)), "total"])
+
+
+def test_an_outcome_that_the_design_has_held_equal_is_refused():
+    design = at.match(data("lalonde"), "treat", covariates=["age", "re78"])
+    with pytest.raises(
+        at.EstimationError, match="one of the covariates held equal; make the design again without re78"
+    ):
+        at.att(design, "re78")
+
+
+def test_a_path_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "units.txt").write_text("a")
+    for name, said in (("other.parquet", "which does not exist"), ("units.txt", "which is neither")):
+        with pytest.raises(at.DesignError, match=said):
+            at.match(tmp_path / name, "treat", covariates=["age"])

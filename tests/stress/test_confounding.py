@@ -122,5 +122,8 @@ def test_refusals():
         robustness(design, "y", adjust=["x"]).adjusted(1.0, 0.1)
     with pytest.raises(at.DesignError, match="everyone"):
         robustness(frame, "y", adjust=["x"])
-    with pytest.raises(EstimationError, match="adjust for less"):
+    with pytest.raises(at.DesignError, match="60 different values in 60 rows .an identifier"):
         robustness(at.everyone(frame, "treated"), "y", adjust=["key"])
+    wide = frame.assign(**{f"w{i}": np.random.default_rng(i).normal(size=60) for i in range(60)})
+    with pytest.raises(EstimationError, match="adjust for less"):
+        robustness(at.everyone(wide, "treated"), "y", adjust=[f"w{i}" for i in range(60)])

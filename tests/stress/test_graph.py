@@ -82,14 +82,68 @@ def test_a_distant_instrument_counts_and_a_cause_of_treatment_with_another_way_o
 
 
 def test_broken_graphs():
-    with pytest.raises(DesignError, match="cycle"):
-        adjustment_set("digraph { t -> y; y -> t; }", "t", "y", covariates=[])
+    with pytest.raises(DesignError, match="a cycle, a -> b -> a|a cycle, b -> a -> b"):
+        adjustment_set("digraph { t -> y; a -> b; b -> a; }", "t", "y", covariates=[])
+    for wrong in (None, {"t": ["y"]}, "", "graph { t -- y; }"):
+        with pytest.raises(DesignError, match="a causal graph in DOT|without direction"):
+            adjustment_set(wrong, "t", "y", covariates=[])
+    with pytest.raises(DesignError, match=r"no node 'treatd'; did you mean treated\?"):
+        adjustment_set("digraph { treated -> y; }", "treatd", "y", covariates=[])
+    with pytest.raises(DesignError, match=r"no node 'cc'; .*the nodes are c, t, y"):
+        adjustment_set("digraph { t -> y; c -> t; c -> y; }", "t", "y", covariates=["c"], columns={"cc": ["c"]})
     with pytest.raises(DesignError, match="no node 'y'"):
         adjustment_set("digraph { t -> x; }", "t", "y", covariates=[])
     with pytest.raises(DesignError, match="cannot be read as a graph"):
         adjustment_set("digraph { t -> }", "t", "y", covariates=[])
     with pytest.raises(DesignError, match='"refuse" or "allow"'):
         adjustment_set(GRAPH, "t", "y", covariates=[], instruments="drop")
+
+
+@pytest.mark.parametrize(
+    "dot", ["digraph { t -> y; t <-> y; }", "digraph { t -> y; subgraph s { c -> t; } }", "digraph { t -> y; c -- t; }"]
+)
+def test_what_dowhys_reader_would_drop_without_a_word_is_refused(dot):
+    """t <-> y, a hidden common cause in other software's notation, was read as if it were not there."""
+    with pytest.raises(DesignError, match="a hidden common cause is a node of its own"):
+        adjustment_set(dot, "t", "y", covariates=[])
+    with pytest.raises(DesignError, match="a hidden common cause is a node of its own"):
+        falsify_graph(chain(50, 1), dot)
+
+
+def test_signs_inside_names_and_comments_are_no_arrows():
+    dot = 'digraph { t -> y; "a <-> b" -> t; "a <-> b" -> y; /* c -- d */ "sub-graph" -> y; }'
+    assert adjustment_set(dot, "t", "y", covariates=["a <-> b"]).passed is True
+
+
+def test_treatment_and_outcome_are_no_covariates_and_stand_in_their_order():
+    dot = "digraph { t -> y; c -> t; c -> y; }"
+    for wrong, says in (("t", "t is the treatment itself"), ("y", "y is the outcome itself")):
+        with pytest.raises(DesignError, match=says):
+            adjustment_set(dot, "t", "y", covariates=["c", wrong])
+    with pytest.raises(DesignError, match="y causes t in the causal graph"):
+        adjustment_set("digraph { y -> a; a -> t; c -> t; c -> y; }", "t", "y", covariates=["c"])
+    with pytest.raises(DesignError, match="two nodes"):
+        adjustment_set(dot, "t", "t", covariates=["c"])
+
+
+def test_one_covariate_may_come_as_text():
+    assert adjustment_set("digraph { t -> y; age -> t; age -> y; }", "t", "y", covariates="age").passed is True
+
+
+def test_a_collider_is_refused_although_another_back_door_is_open():
+    dot = """digraph { t -> y; u [observed="no"]; v [observed="no"]; u -> t; u -> m; v -> m; v -> y; c -> t; c -> y;
+    d -> t; d -> y; }"""
+    for others in ([], ["c"], ["c", "d"]):
+        with pytest.raises(DesignError, match="m is a collider"):
+            adjustment_set(dot, "t", "y", covariates=["m", *others])
+    assert "d should be among" in adjustment_set(dot, "t", "y", covariates=["c"]).text
+
+
+def test_a_sentence_names_a_dozen_and_counts_the_rest():
+    names = [f"c{i:02d}" for i in range(40)]
+    dot = "digraph { t -> y; " + " ".join(f"{c} -> t; {c} -> y;" for c in names) + " }"
+    assert "c11 and 28 more)." in adjustment_set(dot, "t", "y", covariates=names).text
+    assert "c11 and 28 more should be among" in adjustment_set(dot, "t", "y", covariates=[]).text
 
 
 def test_comments_in_a_graph_are_skipped(capfd):

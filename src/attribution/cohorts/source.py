@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, spelling
 from ..read.threads import threads
 from .in_order import blocks
 
@@ -180,7 +180,7 @@ def _of_pandas(frame: pd.DataFrame, names: list[str]) -> Any:
 
     present = [str(name) for name in frame.columns]
     in_index = not set(names) <= set(present) and set(names) <= {*present, *map(str, frame.index.names)}
-    _require(names, present, "move the index into columns: reset_index()" if in_index else "check the spelling")
+    _require(names, present, "move the index into columns: reset_index()" if in_index else "")
     twice = [name for name in names if present.count(name) > 1]
     if twice:
         raise DataError("one column of each name", "columns that share their name", "rename or drop the others",
@@ -198,11 +198,11 @@ def _of_pandas(frame: pd.DataFrame, names: list[str]) -> Any:
     return pa.table(arrays)
 
 
-def _require(names: Sequence[str], present: Sequence[str], mend: str = "check the spelling") -> None:
+def _require(names: Sequence[str], present: Sequence[str], mend: str = "") -> None:
     absent = [name for name in names if name not in present]
     if absent:
-        raise DataError("all named columns", f"no column {', '.join(map(repr, absent))}", mend,
-                        table="panel", count=len(absent), keys=present)  # fmt: skip
+        raise DataError("all named columns", f"no column {', '.join(map(repr, absent))}",
+                        mend or spelling(absent[0], present), table="panel", count=len(absent))  # fmt: skip
 
 
 def _unreadable(error: Exception) -> DataError:

@@ -147,7 +147,7 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
     choice("discard", (None, "common_support", "crump"))
     ratio, replace, key, person = options["ratio"], options["replace"], options["key"], options["person"]
     if isinstance(ratio, bool) or not isinstance(ratio, int | np.integer) or ratio < 1:
-        raise DesignError("ratio >= 1, a whole number", f"ratio = {ratio}", "give partners per treated unit")
+        raise DesignError("ratio >= 1, a whole number", f"ratio = {ratio!r}", "give partners per treated unit")
     if not options["tie_tolerance"] >= 0:
         raise DesignError("tie_tolerance >= 0", f"{options['tie_tolerance']}", "0 means equal up to rounding")
     if person and replace:

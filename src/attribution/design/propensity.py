@@ -213,9 +213,10 @@ def _refuse_collinear(gram: np.ndarray, names: list[str], origins: list[str]) ->
     for j in range(1, len(gram)):
         weights = np.linalg.lstsq(gram[:j, :j], gram[:j, j], rcond=None)[0]
         if gram[j, j] - gram[:j, j] @ weights < _COLLINEAR:
-            partners = [names[i] for i in np.flatnonzero(np.abs(weights) > 1e-6)]
+            by = list(dict.fromkeys(origins[i] for i in np.flatnonzero(np.abs(weights) > 1e-6)))
+            shown = f"{', '.join(by[:5])}{f' and {len(by) - 5} more' if len(by) > 5 else ''}"
             raise DesignError(
-                "covariates that are not combinations of each other", f"{names[j]!r} is fixed by {', '.join(partners)}",
+                "covariates that are not combinations of each other", f"{names[j]!r} is fixed by {shown}",
                 "leave one of them out", column=origins[j],
             )  # fmt: skip
 

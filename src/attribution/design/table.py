@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..cohorts.source import Source, quoted
-from ..errors import DesignError
+from ..errors import DesignError, spelling
+from ..read.engine import is_data_file
 
 _FEW_LEVELS = 1000  # names of units stay text: a category pays only where its levels are few
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")
@@ -32,6 +33,10 @@ def to_pandas(frame: Any) -> pd.DataFrame:
 
 
 def _from_file(path: str | Path) -> pd.DataFrame:
+    file = Path(path)
+    if not (file.is_dir() or is_data_file(file)):
+        found = "is neither" if file.exists() else "does not exist"
+        raise DesignError("a Parquet or CSV file", f"{file.name!r}, which {found}", "correct the path, or give a frame")
     source = Source(path, [])
     picked = []
     for i, (name, kind) in enumerate(source.types.items()):
@@ -105,7 +110,7 @@ def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
         letters = len(missing) > 1 and all(len(str(name)) == 1 for name in missing)
         raise DesignError(
             f"columns {', '.join(map(str, names))}", "no such column",
-            'give a list of columns, ["age"] and not "age"' if letters else "check the spelling or build the column",
+            'give a list of columns, ["age"] and not "age"' if letters else spelling(missing[0], list(units.columns)),
             count=len(missing), keys=missing,
         )  # fmt: skip
     if not units.columns.is_unique:
@@ -143,6 +148,10 @@ def encode(
         dtype = series.dtype
         if is_category(series):
             codes, levels = categories(series)
+            if len(levels) > max(20, len(units) / 2):
+                raise DesignError("categories that units share", f"{len(levels):,} different values in "
+                                  f"{len(units):,} rows (an identifier?)", "leave it out of the covariates",
+                                  column=str(name))  # fmt: skip
             for code, level in enumerate(levels):
                 if code == 0 and drop_base and len(levels) > 1:
                     continue

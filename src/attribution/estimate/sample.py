@@ -11,7 +11,7 @@ import pandas as pd
 from ..design.pairs import ends, pair_weights
 from ..design.stratify import stratum_weights
 from ..design.table import is_number, to_pandas
-from ..errors import EstimationError
+from ..errors import EstimationError, spelling
 from ..results import Design, require_design
 
 CELLS = ("exact", "coarsened", "subclass")  # methods whose strata are made again where outcomes are missing
@@ -73,11 +73,15 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
     require_design(design)
     units = design.units
     if isinstance(outcome, str):
+        if data is None and outcome in design.covariates:
+            raise EstimationError("an outcome that the design has not seen", "it is one of the covariates held equal",
+                                  f"make the design again without {outcome}", column=outcome)  # fmt: skip
         frame = units if data is None else to_pandas(data)
         if list(frame.columns).count(outcome) != 1:
-            found = "several" if outcome in frame.columns else "no such column"
-            raise EstimationError(f"a column {outcome!r}", found, "name one column of the units or of data=",
-                                  column=outcome)  # fmt: skip
+            found, mend = "several", "name one column of the units or of data="
+            if outcome not in frame.columns:
+                found, mend = "no such column", spelling(outcome, list(frame.columns))
+            raise EstimationError(f"a column {outcome!r}", found, mend, column=outcome)
         if data is None:
             series = units[outcome]
         elif frame.index.equals(units.index):

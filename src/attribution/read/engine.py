@@ -268,6 +268,11 @@ def as_arrow(frame: Any) -> pa.Table:
     )
 
 
+def is_data_file(file: Path) -> bool:
+    """A file that `DuckDB.add_files` reads."""
+    return file.suffix.lower() in _FORMATS and file.is_file()
+
+
 def to_pandas(table: pa.Table):
     """Arrow -> pandas: dates as datetime64, exact integers and decimals as int64 or float64."""
     for k, field in enumerate(table.schema):

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.table import to_pandas
-from ..errors import DesignError
+from ..errors import DesignError, spelling
 from ..results import Check
 from .independence import partial_correlations
 
@@ -59,10 +59,29 @@ class _Graph:
         return {n: [c for c in names if any(fnmatchcase(str(c), p) for p in self.patterns[n])] for n in self.nodes}
 
 
+_FOREIGN = {
+    "<->": "a <-> that DoWhy's reader drops without a word", "--": "a line without direction",
+    "subgraph": "a subgraph, whose arrows DoWhy's reader drops without a word",
+}  # fmt: skip
+
+
 def _read(dot: str, columns: Columns | None) -> _Graph:
+    import networkx as nx
     from dowhy.graph import build_graph_from_str, has_cycle
 
+    if not isinstance(dot, str):
+        raise DesignError("a causal graph in DOT", f"a {type(dot).__name__}",
+                          'give text such as "digraph { cause -> effect; }"', column="graph.dot")  # fmt: skip
     plain = re.sub(r"(?m)(^|[\s;{}])//.*$", r"\1", dot)  # DoWhy joins the lines, so a comment would swallow the rest
+    words = re.sub(r"/\*.*?\*/", " ", re.sub(r'"[^"]*"', "name", plain), flags=re.DOTALL)
+    for sign, found in _FOREIGN.items():
+        if re.search(rf"(?<![\w-]){re.escape(sign)}(?![\w-])", words):
+            raise DesignError("arrows from a cause to its effect", found,
+                              "write one arrow after the other; a hidden common cause is a node of its own: "
+                              'u [observed="no"]; u -> a; u -> b;', column="graph.dot")  # fmt: skip
+    if not re.match(r"\s*(strict\s+)?digraph\b", words):
+        raise DesignError("a causal graph in DOT", "text without digraph, which cannot be read as a graph",
+                          "write arrows as digraph { cause -> effect; }", column="graph.dot")  # fmt: skip
     try:
         with redirect_stdout(StringIO()):  # the reader prints the whole text before it fails
             g = build_graph_from_str(plain)
@@ -70,13 +89,21 @@ def _read(dot: str, columns: Columns | None) -> _Graph:
         raise DesignError("a causal graph in DOT", "text that cannot be read as a graph",
                           "write arrows as digraph { cause -> effect; }", column="graph.dot") from error  # fmt: skip
     if has_cycle(g):
-        raise DesignError("a causal graph without cycles", "a cycle", "give the two moments their own nodes",
-                          column="graph.dot")  # fmt: skip
+        loop = [a for a, _ in nx.find_cycle(g)]
+        raise DesignError("a causal graph without cycles", f"a cycle, {' -> '.join([*loop, loop[0]])}",
+                          "give the two moments their own nodes", column="graph.dot")  # fmt: skip
     nodes = tuple(sorted(g.nodes))
     unseen = frozenset(n for n in nodes if _attribute(g, n, "observed").lower() in ("no", "false", "0"))
+    _known(list(columns or ()), nodes, "columns= of nodes of the graph")
     patterns = {n: list((columns or {}).get(n, ())) or _attribute(g, n, "columns").replace(",", " ").split() or [n]
                 for n in nodes}  # fmt: skip
     return _Graph(g, nodes, unseen, patterns)
+
+
+def _known(names: Sequence[str], nodes: Sequence[str], required: str) -> None:
+    if absent := [name for name in names if name not in nodes]:
+        raise DesignError(required, f"no node {absent[0]!r}", spelling(absent[0], nodes, what="the nodes are"),
+                          column="graph.dot")  # fmt: skip
 
 
 def _attribute(graph: Any, node: str, name: str) -> str:
@@ -110,8 +137,10 @@ def adjustment_set(
     Raises
     ------
     DesignError : a covariate is a consequence of the treatment (a mediator, or the outcome's consequence), a collider
-        that opens a path, or an instrument; the graph has a cycle or lacks treatment or outcome.
+        that opens a path, an instrument, the treatment or the outcome; the graph has a cycle, an arrow from outcome to
+        treatment, `<->`, `--` or a subgraph, or lacks treatment or outcome.
     """
+    covariates = [covariates] if isinstance(covariates, str) else list(covariates)
     if instruments not in ("refuse", "allow"):
         raise DesignError('instruments "refuse" or "allow"', f"{instruments!r}", "choose one of these")
     with quiet_dowhy():
@@ -125,10 +154,8 @@ def adjustment_set(
 
         read = _read(graph, columns)
         g, unseen = read.arrows, read.unseen
-        for node in (treatment, outcome):
-            if node not in g:
-                raise DesignError("treatment and outcome as nodes of the graph", f"no node {node!r}",
-                                  "correct the graph", column="graph.dot", keys=sorted(g.nodes))  # fmt: skip
+        _known([treatment, outcome], read.nodes, "treatment and outcome as nodes of the graph")
+        _refuse_misplaced(read, treatment, outcome, covariates)
         nodes = [n for n in read.nodes if n not in (treatment, outcome)]
         stands = read.stands(covariates)
         used = {n for n in nodes if stands[n] and n not in unseen}
@@ -141,11 +168,15 @@ def adjustment_set(
             return bool(check_valid_backdoor_set(g, [treatment], [outcome], chosen, new_graph=cut)["is_dseparated"])
 
         ok = closes(used)
-        # If any part of a set separates two nodes, then the part of it that causes either of them does.
+        candidates = sorted((causes_t | causes_y) - after - unseen - {treatment, outcome})
+        possible = closes(candidates)
+        # If any part of a set separates two nodes, then the part of it that causes either of them does: what is left
+        # can only open paths. Where the design lacks a cause, all of them are put in before it is asked what opens.
         core = used & (causes_t | causes_y)
-        if not ok and closes(core):
-            _refuse_colliders(core, sorted(used - core), closes, stands)
-        only_treatment = {n for n in nodes if n in causes_t and check_dseparation(cut, [n], [outcome], [])}
+        for closed in (core, set(candidates)):
+            if not ok and closes(closed) and not closes(closed | used):
+                _refuse_colliders(closed, sorted(used - closed), closes, stands)
+        only_treatment = {n for n in causes_t - causes_y if check_dseparation(cut, [n], [outcome], [])}
         moves_only = sorted(only_treatment & used)
         if moves_only and instruments == "refuse":
             raise DesignError(
@@ -155,11 +186,10 @@ def adjustment_set(
                 'leave it out of the design, or pass instruments="allow"', column=stands[moves_only[0]][0],
                 count=len(moves_only), keys=moves_only,
             )  # fmt: skip
-        candidates = sorted((causes_t | causes_y) - after - unseen - {treatment, outcome})
-        possible = closes(candidates)
         needed = set(candidates)
         if possible:
-            for node in sorted(candidates, key=lambda n: (n in used, n)):  # keep what the design has, where it suffices
+            never = set(g.predecessors(treatment)) & set(g.predecessors(outcome))  # nothing else stops them
+            for node in sorted(needed - never, key=lambda n: (n in used, n)):  # keep what the design has if it suffices
                 if closes(needed - {node}):
                     needed -= {node}
         roles = {n: _role(n, after, only_treatment, unseen, causes_t, causes_y) for n in nodes}
@@ -173,20 +203,42 @@ def adjustment_set(
     strangers = sorted(set(covariates) - {c for found in stands.values() for c in found})
     missing = sorted(needed - used) if possible else []
     if ok:
-        text = f"If the graph is true, the design closes every back door ({', '.join(sorted(used)) or 'none is open'})."
+        text = f"If the graph is true, the design closes every back door ({_some(sorted(used)) or 'none is open'})."
     elif possible:
-        text = f"The design leaves a back door open: {', '.join(missing)} should be among the covariates."
+        text = f"The design leaves a back door open: {_some(missing)} should be among the covariates."
     else:
-        text = (f"No observed covariates can close every back door ({', '.join(blame) or 'unobserved causes'} cannot "
+        text = (f"No observed covariates can close every back door ({_some(blame) or 'unobserved causes'} cannot "
                 "be seen): the estimate leans on what is assumed about them.")  # fmt: skip
     if moves_only:
-        text += f" {', '.join(moves_only)} moves only the treatment: it adds noise and amplifies hidden bias."
+        text += f" {_some(moves_only)} moves only the treatment: it adds noise and amplifies hidden bias."
     if strangers:
-        text += f" Not in the graph: {', '.join(strangers)}."
+        text += f" Not in the graph: {_some(strangers)}; whether they may be held fixed it cannot say."
     return Check(
         name="adjustment set", question="Does the causal graph allow this comparison?", statistic=float(len(missing)),
         std_error=None, threshold=0.0, passed=bool(ok), text=text, table=table, only_lowers=True,
     )  # fmt: skip
+
+
+def _refuse_misplaced(read: _Graph, treatment: str, outcome: str, covariates: Sequence[str]) -> None:
+    """The graph or the design has treatment and outcome where neither can be."""
+    from dowhy.graph import get_descendants
+
+    if treatment == outcome:
+        raise DesignError("two nodes, treatment and outcome", f"{treatment!r} as both", "name the outcome's own node",
+                          column="graph.dot")  # fmt: skip
+    if treatment in get_descendants(read.arrows, [outcome]):
+        raise DesignError("treatment before outcome", f"{outcome} causes {treatment} in the causal graph: no covariate "
+                          "undoes that", "turn the arrow, or give the earlier outcome a node of its own",
+                          column="graph.dot")  # fmt: skip
+    for node, what in ((treatment, "the treatment"), (outcome, "the outcome")):
+        if found := read.stands(covariates)[node]:
+            raise DesignError("covariates other than treatment and outcome", f"{found[0]} is {what} itself",
+                              "leave it out of the design", column=found[0])  # fmt: skip
+
+
+def _some(names: Sequence[str]) -> str:
+    """Up to a dozen names, and how many more."""
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _refuse_consequences(bad: list[str], causes_y: Collection[str], treatment: str, stands: Columns) -> None:

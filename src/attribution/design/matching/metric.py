@@ -130,7 +130,9 @@ def _metric(x, treated, distance, weights, names, origins) -> np.ndarray:
     values, vectors = np.linalg.eigh(correlation)
     if values[0] < 1e-9:
         tied = [names[j] for j in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
-        raise DesignError("covariates that are not combinations of each other", f"{', '.join(tied)} fix each other",
+        more = f" and {len(tied) - 5} more" if len(tied) > 5 else ""
+        raise DesignError("covariates that are not combinations of each other",
+                          f"{', '.join(tied[:5])}{more} fix each other",
                           "leave one of them out")  # fmt: skip
     return np.linalg.inv(correlation) / np.outer(sd, sd)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ...design.balance import arms_of, kind_of_design
-from ...errors import DesignError
+from ...errors import DesignError, spelling
 from ...results import Design
 from . import theme as t
 from .words import Unit, number, pretty, whose
@@ -83,7 +83,8 @@ def _values(design: Design, covariate: str) -> tuple[np.ndarray, int]:
     if covariate == "distance" and design.distance is not None:
         x = np.asarray(design.distance, float)
     elif covariate not in design.units:
-        raise DesignError("a column of the design's units", f"no {covariate!r}", "check the spelling", column=covariate)
+        raise DesignError("a column of the design's units", f"no {covariate!r}",
+                          spelling(covariate, list(design.units.columns)), column=covariate)  # fmt: skip
     elif not pd.api.types.is_numeric_dtype(design.units[covariate].dtype):
         raise DesignError("a numeric covariate", "categories, which have no order to accumulate",
                           "show them in plots.love", column=covariate)  # fmt: skip
