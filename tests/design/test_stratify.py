@@ -141,6 +141,8 @@ def test_by_hand():
     {"method": "subclass", "covariates": ["x", "b"], "exact": ["cell"]},
     {"method": "subclass", "covariates": ["x", "b"], "target": "all", "discard": "common_support"},
     {"method": "full", "covariates": ["x", "b"], "exact": ["cell"], "caliper_sd": 0.1},
+    {"method": "full", "covariates": ["x", "b"], "distance": "mahalanobis", "caliper_sd": {"x": 0.5, "logit": 1}},
+    {"method": "full", "covariates": ["x", "b"], "distance": "robust_mahalanobis", "ratio": (1 / 3, 3)},
     {"method": "full", "covariates": ["x", "b"], "ratio": (1 / 2, 4)},
 ])  # fmt: skip
 def test_row_order_and_outcomes_never_matter(options):
@@ -242,6 +244,7 @@ def test_no_effect_is_found_where_there_is_none():
     raw = frame.groupby("treated")["y"].mean().diff().iloc[1]
     assert raw > 0.5
     for options, within in (({"method": "subclass", "subclasses": 10}, 0.1), ({"method": "full"}, 0.1),
+                            ({"method": "full", "distance": "mahalanobis"}, 0.15),
                             ({"method": "coarsened"}, 0.1)):  # fmt: skip
         effect = att(stratify(frame, "treated", covariates=["x", "z", "b"], **options), "y")
         assert abs(effect.estimate[0]) < within
@@ -253,6 +256,8 @@ def test_no_effect_is_found_where_there_is_none():
     {"method": "coarsened", "covariates": ["x", "a", "b"], "cuts": {"x": "quantile:12"}},
     {"method": "subclass", "covariates": ["x", "a", "b"], "subclasses": 12},
     {"method": "full", "covariates": ["x", "a", "b"]},
+    {"method": "full", "covariates": ["x", "a", "b"], "distance": "mahalanobis", "exact": ["a", "b"],
+     "caliper_sd": {"x": 0.2}},
 ])  # fmt: skip
 def test_intervals_clustered_by_stratum_cover_the_effect(options):
     """Selection on a, b and (where it is in the design) x; constant effect 1."""
@@ -278,6 +283,23 @@ def test_no_most_is_as_many_as_there_are():
     frame = odd()
     one, other = (stratify(frame, "t", covariates=["x"], method="full", ratio=(1, most)) for most in (np.inf, 20))
     np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_full_matching_by_any_distance():
+    """On lalonde: calipers hold within each pair, sets are stars, and the distance is named."""
+    frame = data("lalonde")
+    for distance in ("mahalanobis", "robust_mahalanobis", "scaled_euclidean", "logit"):
+        design = stratify(frame, "treat", covariates=LALONDE, method="full", distance=distance, exact=["married"],
+                          caliper_sd={"propensity": 0.3, "age": 1.0})  # fmt: skip
+        left, right = design.pairs["treated"].to_numpy(), design.pairs["comparison"].to_numpy()
+        for values, width in ((frame["age"].to_numpy(float), 1.0), (design.propensity, 0.3)):
+            assert (np.abs(values[left] - values[right]) <= width * values.std(ddof=1) + 1e-12).all()
+        degree = np.bincount(np.r_[left, right])
+        assert ((degree[left] == 1) | (degree[right] == 1)).all()
+        assert (frame["married"].to_numpy()[left] == frame["married"].to_numpy()[right]).all()
+        kind = "Mahalanobis" if "mahalanobis" in distance else "Euclidean" if "euclid" in distance else "logit"
+        assert f"{kind}" in design.summary() and "full matching on" in design.summary()
+        assert att(design, "re78").std_error[0] > 0
 
 
 BAD = {
@@ -314,6 +336,9 @@ BAD = {
     "subclasses": ({"method": "subclass", "subclasses": 0}, "subclasses"),
     "ratio": ({"method": "full", "ratio": (2, 1)}, "least <= most"),
     "ratio of cells": ({"ratio": (1, 2)}, "leave them out"),
+    "distance of cells": ({"distance": "mahalanobis"}, 'are for "full"'),
+    "caliper of text": ({"method": "full", "caliper_sd": {"g": 1}}, "g: .*a caliper on a number"),
+    "caliper of points": ({"method": "full", "distance": "mahalanobis", "caliper_sd": 1}, "with a standard deviation"),
     "caliper": ({"method": "full", "caliper_sd": 0}, "caliper_sd"),
     "constant": ({"method": "full", "covariates": ["one"]}, "covariates that vary"),
 }

@@ -17,7 +17,7 @@ from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
 from .propensity import Propensity, require_score
-from .table import is_number, key_order, read_treatment, refuse_missing, require_columns, to_pandas, with_both_arms
+from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas, with_both_arms
 
 
 def match(
@@ -99,8 +99,7 @@ def match(
     groups[matched] = _independent(matched, left, right, search.who, replace)
     back = np.empty(n, int)
     back[order] = np.arange(n)  # row -> position in key order
-    gap = np.abs(d[left] - d[right]) if d is not None else np.sqrt(search.where.squared(left, right))
-    pairs = _pairs(order, left, right, gap, t, target)
+    pairs = _pairs(order, left, right, search.gap(left, right), t, target)
     primary = widths.get(distance)
     return Design(
         estimand=_estimand(t, partners > 0, target), units=units.copy(), treatment=treatment,
@@ -165,9 +164,6 @@ def _check(units, treatment, covariates, options, calipers, score) -> np.ndarray
         raise DesignError(
             "covariates other than the treatment", "the treatment itself", "leave it out", column=treatment
         )
-    for name in asked:
-        if not is_number(units[name]):
-            raise DesignError("a caliper on a number", f"type {units[name].dtype}", "match exactly on it", column=name)
     treated = read_treatment(units, treatment)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
     if score is not None:

@@ -13,8 +13,9 @@ from ..errors import DesignError
 from ..results import Design
 from .coarsen import Cut, Missing, cells
 from .discard import Discard, no_overlap
-from .matching.metric import on_grid
+from .matching.metric import VECTOR_DISTANCES, on_grid
 from .matching.optimal import full_sets
+from .matching.search import SCORES, Calipers, Distance, Search, calipers_of, search_of
 from .pairs import no_pairs
 from .propensity import Propensity, propensity, require_score
 from .table import cell_numbers, key_order, read_treatment, refuse_missing, require_columns, to_pandas
@@ -25,8 +26,8 @@ _PLACE = {"exact": "cell", "coarsened": "cell", "subclass": "subclass", "full": 
 
 def stratify(
     units: Any, treatment: str, *, covariates: Sequence[str], method: Method, cuts: Mapping[str, Cut] | None = None,
-    subclasses: int = 6, distance: Literal["propensity", "logit"] = "propensity", score: Propensity | None = None,
-    ratio: tuple[float, float] | None = None, caliper_sd: float | None = None, exact: Sequence[str] = (),
+    subclasses: int = 6, distance: Distance = "propensity", score: Propensity | None = None,
+    ratio: tuple[float, float] | None = None, caliper_sd: Calipers = None, exact: Sequence[str] = (),
     discard: Discard | None = None, target: Literal["treated", "all"] = "treated", missing: Missing = "refuse",
     key: str | None = None,
 ) -> Design:  # fmt: skip
@@ -37,7 +38,7 @@ def stratify(
     Assumes : within a stratum treatment is as good as random; overlap.
     Estimator : "exact": strata agree on every covariate. "coarsened": on every covariate once cut into bins (Iacus,
         King & Porro 2012). "subclass": quantiles of the propensity of the target (Rosenbaum & Rubin 1984). "full":
-        optimal full matching on the propensity, one treated with one or more comparison units or the reverse, least
+        optimal full matching on `distance`, one treated with one or more comparison units or the reverse, least
         total distance (Rosenbaum 1991). Weights: treated 1, comparison n_t/n_c of their stratum, scaled to the number
         of comparison units; for "all" each arm is weighted to the stratum's size, scaled to its own number.
     Std. errors : `strata` holds the independent groups, the strata; `att` clusters by them. In simulation 95 %
@@ -45,6 +46,8 @@ def stratify(
     Edge cases : units whose stratum lacks the other arm are `unmatched`, those a rule of overlap leaves out
         `discarded`. A constant covariate does no harm to cells; the propensity refuses it. Cells do not depend on the
         order of rows; sets of equal total distance go by `key`, or by row. Text columns of a file come as categories.
+        "full" by a distance of several covariates leaves what differs within its sets (Abadie & Imbens 2006): set a
+        caliper on what matters, or `att(adjust=)`.
     Example : `at.stratify(units, "treated", covariates=["age", "town"], method="coarsened", cuts={"age": [25, 40]})`
     Checked : reference/match exact_, cem_default_, cem_cutpoints_, subclass6_, full_lalonde (MatchIt 4.7.2).
 
@@ -55,9 +58,9 @@ def stratify(
     cuts : for "coarsened", by covariate: cut points (x >= point goes to the upper bin), a number of bins of equal
         width, "sturges" (ceil(log2 n + 1) of them; the default of numbers), "quantile:4", "exact", or a mapping from
         level to group. subclasses : number of propensity subclasses.
-    distance : what "full" measures. score : a fitted propensity of the same rows, in place of a logit of `covariates`.
+    distance : what "full" measures, as in `match`. score : a fitted propensity of the same rows, in place of a logit.
     ratio : for "full", (least, most) comparison units per treated unit, a least of 1/3 lets three treated share one;
-        None for no limit. caliper_sd : for "full", largest distance within a set, in SDs (n - 1) of the distance.
+        None for no limit. caliper_sd : for "full", largest distance between partners, as in `match`.
     exact : further columns on which strata must agree. discard : None, "common_support" or "crump".
     missing : "refuse", or, for cells, "level": a missing value is a level of its own, counted in the notes.
     key : column of unique values that breaks ties.
@@ -68,18 +71,28 @@ def stratify(
     """
     given, units = units, to_pandas(units)
     exact = list(dict.fromkeys(exact))
-    named = [*covariates, *exact, *([key] if key else [])]
+    bounded = [name for name in calipers_of(caliper_sd, distance) if name not in SCORES]
+    named = [*covariates, *exact, *bounded, *([key] if key else [])]
     require_columns(units, [treatment, *named])
     t = read_treatment(units, treatment)
     _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing)
     celled = method in ("exact", "coarsened")
-    refuse_missing(units, [*([] if celled else [*covariates, *exact]), *([key] if key else [])])
+    refuse_missing(units, [*([] if celled else [*covariates, *exact, *bounded]), *([key] if key else [])])
     order = key_order(units, key)
 
+    if score is not None:
+        require_score(score, t)
     p = d = None
     out = np.zeros(len(t), bool)
-    if score is not None or discard is not None or not celled:
-        score = _scores(units, treatment, covariates, score, t, order)
+    if method == "full":
+        options = {"distance": distance, "exact": exact, "anti_exact": (), "caliper_sd": caliper_sd, "person": None,
+                   "discard": discard, "covariate_weights": None, "key": key}  # fmt: skip
+        search = search_of(units, treatment, covariates, options, target, score, order, t)
+        back = np.argsort(order)
+        p, d = (None if values is None else values[back] for values in (search.probability, search.d))
+        out = search.lost[back]
+    elif score is not None or discard is not None or not celled:
+        score = score or _scores(units, treatment, covariates, t, order)
         p = score.probability
         d = on_grid(score.logit if distance == "logit" else p)
         out = no_overlap(p, t, discard)
@@ -91,15 +104,13 @@ def stratify(
     notes: tuple[str, ...] = ()
     if celled:
         strata, spec, notes = _cells(units, t, kept, covariates, exact, cuts or {}, method, missing)
+    elif method == "subclass":
+        assert p is not None
+        strata, spec = _subclasses(p, t, kept, cell_numbers(units, exact), subclasses, target)
     else:
-        assert p is not None and d is not None
-        cell = cell_numbers(units, exact)
-        if method == "subclass":
-            strata, spec = _subclasses(p, t, kept, cell, subclasses, target)
-        else:
-            pairs, spec = _full(d, t, order[~out[order]], order, cell, ratio, caliper_sd)
-            spec |= {"distance": distance, "ratio": ratio, "caliper_sd": caliper_sd}
-            strata = _sets(pairs["treated"].to_numpy(), pairs["comparison"].to_numpy(), order)
+        pairs, spec = _full(search, ratio, order)
+        spec |= {"distance": distance, "ratio": ratio, "caliper_sd": caliper_sd}
+        strata = _sets(pairs["treated"].to_numpy(), pairs["comparison"].to_numpy(), order)
     strata = _with_both_arms(strata, t)
     if not (strata >= 0).any():
         raise DesignError(f"at least one {_PLACE[method]} with treated and comparison units", "none",
@@ -145,14 +156,20 @@ def _subclasses(p, t, kept, cell, subclasses, target) -> tuple[np.ndarray, dict[
     return strata, {"subclasses": subclasses, "cuts": {"propensity": tuple(cut.tolist())}}
 
 
-def _full(d, t, rows, order, cell, ratio, caliper_sd) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The edges of the optimal full matching of `rows`; the caliper is in SDs of all units, summed in key order."""
-    width = np.inf if caliper_sd is None else caliper_sd * float(np.std(d[order], ddof=1))
-    left, right = full_sets(t[rows], d[rows], ratio=ratio, width=width, cell=cell[rows])
+def _full(search: Search, ratio, order: np.ndarray) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The edges of the optimal full matching, and the options behind them; the search runs in key order."""
+    rows, own = np.flatnonzero(~search.lost), search.options["distance"]
+    place = search.where.points() if search.d is None else search.d
+    plain = set(search.widths) <= {own}
+    left, right = full_sets(
+        search.treated[rows], place[rows], ratio=ratio, width=search.widths.get(own, np.inf), cell=search.cell[rows],
+        allowed=None if plain else lambda i, j: search.side.allows(rows[i], rows[j]),
+    )  # fmt: skip
     left, right = rows[left], rows[right]
-    pairs = pd.DataFrame({"treated": left, "comparison": right, "distance": np.abs(d[left] - d[right])})
-    return pairs, {"caliper_width": None if caliper_sd is None else width,
-                   "total_distance": float(pairs["distance"].sum())}  # fmt: skip
+    gap = search.gap(left, right)
+    pairs = pd.DataFrame({"treated": order[left], "comparison": order[right], "distance": gap})
+    return pairs, {"caliper_widths": search.widths, "caliper_width": search.widths.get(own),
+                   "total_distance": float(gap.sum())}  # fmt: skip
 
 
 def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.ndarray:
@@ -170,11 +187,13 @@ def stratum_weights(strata: np.ndarray, treated: np.ndarray, target: str) -> np.
 
 
 def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing) -> None:
-    if method not in _PLACE or target not in ("treated", "all") or distance not in ("logit", "propensity"):
-        raise DesignError(
-            'method "exact", "coarsened", "subclass" or "full"; target "treated" or "all"; distance "propensity" or '
-            '"logit"', f"{method!r}, {target!r}, {distance!r}", "choose one of these",
-        )  # fmt: skip
+    if method not in _PLACE or target not in ("treated", "all"):
+        raise DesignError('method "exact", "coarsened", "subclass" or "full"; target "treated" or "all"',
+                          f"{method!r}, {target!r}", "choose one of these")  # fmt: skip
+    allowed = SCORES if method != "full" else (*SCORES, *VECTOR_DISTANCES)
+    if distance not in allowed:
+        raise DesignError(f"distance {', '.join(allowed)} with method {method!r}", f"{distance!r}",
+                          'choose one of these; distances of several covariates are for "full"')  # fmt: skip
     if treatment in named:
         raise DesignError("covariates other than the treatment", "the treatment itself", "leave it out",
                           column=treatment)  # fmt: skip
@@ -189,22 +208,16 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
         raise DesignError('ratio and caliper_sd with method "full"', f"method {method!r}", "leave them out")
     if int(subclasses) != subclasses or subclasses < 1:
         raise DesignError("a whole number of subclasses >= 1", f"{subclasses}", "5 or 6 is common")
-    if caliper_sd is not None and not caliper_sd > 0:
-        raise DesignError("caliper_sd > 0", f"caliper_sd = {caliper_sd}", "0.2 is common; None for no caliper")
     if ratio is not None and not (np.shape(ratio) == (2,) and 0 < ratio[0] <= ratio[1] >= 1):
         raise DesignError("ratio (least, most) with 0 < least <= most and most >= 1", f"{ratio}",
                           "for example (1 / 3, 5)")  # fmt: skip
 
 
-def _scores(units, treatment, covariates, score, t, order) -> Propensity:
-    if score is None:
-        # in the order of the key, so that not even floating-point sums see the order of rows
-        fitted = propensity(units[[treatment, *covariates]].iloc[order], treatment, covariates)
-        back = np.empty(len(order), int)
-        back[order] = np.arange(len(order))
-        return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
-    require_score(score, t)
-    return score
+def _scores(units, treatment, covariates, t, order) -> Propensity:
+    """Fitted in the order of the key, so that not even floating-point sums see the order of rows."""
+    fitted = propensity(units[[treatment, *covariates]].iloc[order], treatment, covariates)
+    back = np.argsort(order)
+    return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
 
 
 def _sets(left: np.ndarray, right: np.ndarray, order: np.ndarray) -> np.ndarray:

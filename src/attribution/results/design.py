@@ -68,6 +68,7 @@ class Design(Result):
     @property
     def ess(self) -> pd.Series:
         """Effective sample size (sum w)^2 / sum w^2 of each arm (Kish 1965)."""
+
         def kish(w: np.ndarray) -> float:
             return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
 

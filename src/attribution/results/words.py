@@ -12,7 +12,7 @@ _DISTANCES = {
 }  # fmt: skip
 _METHODS = {
     "exact": "exact cells of the covariates", "coarsened": "cells of the coarsened covariates",
-    "subclass": "subclasses of the propensity", "full": "full matching on the propensity",
+    "subclass": "subclasses of the propensity",
     "ipw": "inverse probability weights", "overlap": "overlap weights", "entropy": "entropy balancing weights",
     "cbps": "covariate-balancing propensity weights", "cardinality": "largest sample with balanced means",
     "everyone": "everyone as they are",
@@ -38,6 +38,8 @@ def design_words(spec: Mapping[str, Any]) -> str:
         how, on = "nearest-neighbour" if method == "nearest" else "optimal", _DISTANCES[spec["distance"]]
         said = [f"{spec.get('ratio', 1)}:1 {how} matching on {on}",
                 f"with{'' if spec.get('replace') else 'out'} replacement"]  # fmt: skip
+    elif method == "full":
+        said = [f"full matching on {_DISTANCES[spec.get('distance', 'propensity')]}"]
     elif method in _METHODS:
         said = [_METHODS[method]]
     else:

@@ -116,6 +116,29 @@ def test_full_sets_are_optimal_stars(seed, n_t, n_c, digits):
 
 
 @settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 100_000), n_t=st.integers(1, 6), n_c=st.integers(1, 8), dims=st.integers(1, 3),
+       digits=st.sampled_from([0, 6]), width=st.sampled_from([np.inf, 1.2]), barred=st.booleans())  # fmt: skip
+def test_full_sets_of_points_are_optimal_stars(seed, n_t, n_c, dims, digits, width, barred):
+    """Several covariates, a caliper on the distance, pairs that may not be made: whoever can be is in a set."""
+    rng = np.random.default_rng(seed)
+    place, t = np.round(rng.normal(size=(n_t + n_c, dims)), digits), rng.permutation(np.arange(n_t + n_c) < n_t)
+    kind = rng.integers(0, 3, n_t + n_c)
+    rule = (lambda i, j: kind[i] != kind[j]) if barred else None
+    left, right = full_sets(t, place, width=width, allowed=rule)
+    every = np.sqrt(((place[:, None] - place) ** 2).sum(axis=2))
+    d = every[t][:, ~t].copy()
+    d[(d > width) | (barred & (kind[t][:, None] == kind[~t]))] = np.inf
+    d = d[np.isfinite(d).any(axis=1)][:, np.isfinite(d).any(axis=0)]
+    assert len(set(left) | set(right)) == sum(d.shape)
+    if not d.size:
+        return
+    degree = np.bincount(np.r_[left, right], minlength=len(t))
+    assert ((degree[left] == 1) | (degree[right] == 1)).all()
+    assert not barred or (kind[left] != kind[right]).all()
+    assert every[left, right].sum() == pytest.approx(full_oracle(d)[1], abs=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 100_000), n_t=st.integers(1, 6), n_c=st.integers(1, 8), width=st.sampled_from([np.inf, 0.7]),
     ratio=st.sampled_from([(1, 1), (1, 2), (1, 3), (1 / 2, 1), (1 / 2, 2), (1 / 3, 1), (2, 3), (2, 2), (1 / 8, 8)]),
@@ -151,9 +174,10 @@ def test_full_sets_with_limits(seed, n_t, n_c, width, ratio, assign):
 
 def test_full_sets_share_equals_in_turn():
     """2 treated and 6 comparison units of one score: two sets of four, not one of seven and a leftover."""
-    left, right = full_sets(np.arange(8) < 2, np.zeros(8))
-    assert np.bincount(left).tolist() == [3, 3]
-    assert len(set(right)) == 6
+    for place in (np.zeros(8), np.zeros((8, 2))):
+        left, right = full_sets(np.arange(8) < 2, place)
+        assert np.bincount(left).tolist() == [3, 3]
+        assert len(set(right)) == 6
 
 
 def test_full_sets_with_caliper_and_cells():

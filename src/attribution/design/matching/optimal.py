@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 
 from ...errors import DesignError
 
@@ -48,8 +49,8 @@ def optimal_pairs(
 
 
 def full_sets(
-    treated: np.ndarray, score: np.ndarray, *, ratio: tuple[float, float] | None = None, width: float = np.inf,
-    cell: np.ndarray | None = None,
+    treated: np.ndarray, place: np.ndarray, *, ratio: tuple[float, float] | None = None, width: float = np.inf,
+    cell: np.ndarray | None = None, allowed: Allowed | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Row positions (left, right) of the edges of an optimal full matching: sets of one treated unit with one or more
     comparison units, or the reverse, that hold every unit with an admissible partner, of least total distance.
@@ -61,13 +62,17 @@ def full_sets(
 
     Parameters
     ----------
-    score : (n,); distance is the absolute difference. ratio : (least, most) comparison units per treated unit; a least
-        of 1/3 lets three treated units share one. width, cell : as in `optimal_pairs`.
+    place, width, cell, allowed : as in `optimal_pairs`. ratio : (least, most) comparison units per treated unit; a
+        least of 1/3 lets three treated units share one.
     """
-    treated, points = np.asarray(treated, bool), _points(score)
+    treated, points = np.asarray(treated, bool), _points(place)
+    line = points.shape[1] == 1 and allowed is None
     left, right = [np.empty(0, int)], [np.empty(0, int)]
     for t, c in _by_cell(treated, cell):
-        i, j = _cover(points[:, 0], t, c, width) if ratio is None else _limited(points, t, c, width, ratio)
+        if ratio is not None:
+            i, j = _limited(points, t, c, width, allowed, ratio)
+        else:
+            i, j = _cover_line(points[:, 0], t, c, width) if line else _cover(points, t, c, width, allowed)
         left.append(t[i])
         right.append(c[j])
     one, other = np.concatenate(left), np.concatenate(right)
@@ -169,7 +174,7 @@ def _matching(left, right, cost, shape) -> tuple[np.ndarray, np.ndarray]:
     return min_weight_full_bipartite_matching(coo_array((cost + shift, (left, right)), shape=shape).tocsr())
 
 
-def _cover(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+def _cover_line(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Minimum-weight edge cover on a line; places in t and c."""
     t_sorted, c_sorted = np.argsort(score[t], kind="stable"), np.argsort(score[c], kind="stable")
     x, y = score[t][t_sorted], score[c][c_sorted]
@@ -200,13 +205,41 @@ def _cover(score: np.ndarray, t: np.ndarray, c: np.ndarray, width: float) -> tup
                 second.append(other + base)
             start = end
     a, b = np.concatenate(first), np.concatenate(second)
-    rest_x = np.setdiff1d(np.flatnonzero(far_x <= width), a)
-    rest_y = np.setdiff1d(np.flatnonzero(far_y <= width), b)
-    i = np.concatenate([a, rest_x, near_y[rest_y]])
-    j = np.concatenate([b, near_x[rest_x], rest_y])
-    edges = np.unique(np.column_stack([i, j]), axis=0)  # two units may be each other's nearest
-    i, j = _stars(edges[:, 0], edges[:, 1], np.abs(x[edges[:, 0]] - y[edges[:, 1]]))
+    i, j = _others_to_nearest(a, b, near_x, near_y, far_x <= width, far_y <= width)
+    i, j = _stars(i, j, np.abs(x[i] - y[j]))
     return t_sorted[i], c_sorted[j]
+
+
+def _cover(points, t, c, width: float, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
+    """Minimum-weight edge cover of any points; places in t and c."""
+    if len(t) * len(c) > _EDGES:
+        _too_many(len(t) * len(c))
+    distance = _matrix(points, t, c, width, allowed)
+    far_t, far_c = distance.min(axis=1), distance.min(axis=0)
+    with np.errstate(invalid="ignore"):  # nobody near minus nobody near
+        i, j = np.nonzero(distance < far_t[:, None] + far_c)
+    a, b = _worthwhile(i, j, distance[i, j] - far_t[i] - far_c[j], len(t)) if len(i) else (i, j)
+    near_t, near_c = _in_turn(distance, points[t], points[c]), _in_turn(distance.T, points[c], points[t])
+    i, j = _others_to_nearest(a, b, near_t, near_c, np.isfinite(far_t), np.isfinite(far_c))
+    return _stars(i, j, distance[i, j])
+
+
+def _in_turn(distance: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Place of the nearest of each row; of equal ones, equal rows take one after another."""
+    nearest = distance.argmin(axis=1)
+    mine, others = (np.unique(points, axis=0, return_inverse=True)[1].ravel() for points in (own, other))
+    turn = pd.Series(mine).groupby(mine).cumcount().to_numpy()
+    order = np.argsort(others, kind="stable")
+    start, size = np.searchsorted(others[order], others[nearest]), np.bincount(others)[others[nearest]]
+    equal = order[start + turn % size]
+    return np.where(distance[np.arange(len(own)), equal] == distance.min(axis=1), equal, nearest)
+
+
+def _others_to_nearest(i, j, near_t, near_c, able_t, able_c) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs, and everybody else who has one with their nearest; two units may be each other's."""
+    rest_t, rest_c = np.setdiff1d(np.flatnonzero(able_t), i), np.setdiff1d(np.flatnonzero(able_c), j)
+    edges = np.unique(np.column_stack([np.r_[i, rest_t, near_c[rest_c]], np.r_[j, near_t[rest_t], rest_c]]), axis=0)
+    return edges[:, 0], edges[:, 1]
 
 
 def _worthwhile(i: np.ndarray, j: np.ndarray, saved: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -239,11 +272,13 @@ def _stars(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> tuple[np.ndarr
     return i[keep], j[keep]
 
 
-def _limited(points, t, c, width: float, ratio: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _limited(
+    points, t, c, width: float, allowed: Allowed | None, ratio: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Full matching with limits on the sets: first as many units as possible, then distance; places in t and c."""
     least, most = max(int(ratio[0] + 1e-9), 1), int(min(ratio[1], len(c)) + 1e-9)
     shared = max(int(1 / ratio[0] + 1e-9), 1)  # treated units that may share a comparison unit
-    i, j, distance = _edges(points, t, c, width, None)
+    i, j, distance = _edges(points, t, c, width, allowed)
     t_seen = np.flatnonzero(np.bincount(i, minlength=len(t)) >= least)
     able = np.isin(i, t_seen)
     c_seen = np.unique(j[able])

@@ -12,7 +12,7 @@ import pandas as pd
 from ...errors import DesignError
 from ..discard import no_overlap
 from ..propensity import Propensity, propensity
-from ..table import cell_numbers
+from ..table import cell_numbers, is_number
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
 from .nearest import Side, greedy, k_nearest
 from .nearest_line import greedy_line, k_nearest_line
@@ -78,6 +78,10 @@ class Search:
             keep[mine] &= near
         return np.flatnonzero(keep)
 
+    def gap(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Distances between partners: of the number matched on, or of the points."""
+        return np.abs(self.d[left] - self.d[right]) if self.d is not None else np.sqrt(self.where.squared(left, right))
+
     def pairs(self) -> tuple[np.ndarray, np.ndarray, int]:
         """(focal, partner, ties): who looked for a partner, who was found, and how many choices were ties."""
         focal, partner, tied = [np.empty(0, int)], [np.empty(0, int)], 0
@@ -141,6 +145,9 @@ def search_of(
         where = line(d)
     else:
         d, where = None, space(rows, covariates, t, distance, options["covariate_weights"])
+    for name in asked:
+        if not is_number(rows[name]):
+            raise DesignError("a caliper on a number", f"type {rows[name].dtype}", "match exactly on it", column=name)
     bounded = {name: numbers[name] if name in SCORES else rows[name].to_numpy(float) for name in calipers}
     widths = {name: calipers[name] * float(np.std(values, ddof=1)) for name, values in bounded.items()}
     return Search(

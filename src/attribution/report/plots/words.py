@@ -115,5 +115,6 @@ def _tick_digits(value: float) -> int:
 
 
 def whose(estimand: str | None) -> str:
-    """Whose effect a figure of a design shows, where units were left out; counts stay in the tables, which hide few."""
-    return f"Speaks for: {re.sub(r' .[0-9,]+ of [0-9,]+.', '', estimand)}." if estimand else ""
+    """Whom a figure speaks for, where units were left out; the counts stay in the tables, which hide few."""
+    words = re.sub(r" \([0-9,]+ of [0-9,]+\)", "", estimand or "")
+    return f"Speaks for: {words}." if words else ""
