@@ -18,10 +18,10 @@ from .units import Missing, read_units
 
 def tmle(
     units: Any, treatment: str, *, outcome: str, covariates: Sequence[str], target: Target = "all",
-    scale: Scale = "difference", outcome_model: Any = None, propensity_model: Any = None, folds: int = 0,
-    fold: str | None = None, key: str | None = None, cluster: str | None = None, trim: float | None = None,
-    clip: float | None = None, interact: bool = True, bound: float = 0.0005, missing: Missing = "refuse",
-    parts: bool = False, unit: str | None = None,
+    scale: Scale = "difference", outcome_model: Any = None, propensity_model: Any = None,
+    propensity_covariates: Sequence[str] | None = None, folds: int = 0, fold: str | None = None, key: str | None = None,
+    cluster: str | None = None, trim: float | None = None, clip: float | None = None, interact: bool = True,
+    bound: float = 0.0005, missing: Missing = "refuse", parts: bool = False, unit: str | None = None,
 ) -> Effects:  # fmt: skip
     """Mean outcome with and without treatment, by targeted maximum likelihood: the ATE or the ATT.
 
@@ -51,7 +51,7 @@ def tmle(
     if not 0 < bound < 0.5:
         raise EstimationError("0 < bound < 0.5", f"bound = {bound}", "0.0005 is common")
     sample = read_units(units, treatment, outcome, covariates, key=key, cluster=cluster, folds=folds, fold=fold,
-                        missing=missing)  # fmt: skip
+                        missing=missing, propensity_covariates=propensity_covariates)  # fmt: skip
     options: dict[str, Any] = {
         "outcome_model": usual(outcome_model, "logit" if sample.binary else "linear"), "target": target, "clip": clip,
         "propensity_model": usual(propensity_model, "logit"), "interact": interact,
