@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EstimationError
+from ..inference import Unrecorded
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, usual
+from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, unrecorded, usual
 from .units import Missing, Units, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
@@ -71,16 +72,18 @@ def aipw(
     sample, estimand, notes = trimmed(sample, trim, target, options)
     fitted = fit_nuisances(sample, **options)
     means, rows = _means(sample, fitted, target, form, std_error, interact, normalised)
+    room = unrecorded(sample, sample.y - np.where(sample.t, *fitted.m), fitted.p, target)
     spec = {"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates), "trim": trim,
             "clip": clip, "normalised": normalised, "interact": interact, "key": key, "cluster": cluster,
             **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
     return effects_of(sample, means, rows, scale=scale, parts=parts, target=target, estimand=estimand, unit=unit,
-                      notes=(*notes, *fitted.notes), spec=spec)  # fmt: skip
+                      notes=(*notes, *fitted.notes), spec=spec,
+                      room=room if form in ("aipw", "aipw_wls") else None)  # fmt: skip
 
 
 def effects_of(
     sample: Units, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
-    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any],
+    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any], room: Unrecorded | None,
 ) -> Effects:  # fmt: skip
     """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2)."""
     if parts:
@@ -97,6 +100,7 @@ def effects_of(
         labels=pd.DataFrame({"term": terms, "outcome": sample.outcome}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), n1), n_comparison=np.full(len(terms), len(sample.t) - n1),
         notes=(*notes, *shown_ratio(scale, estimate, scores)),
+        unrecorded=None if parts or scale != "difference" else room,
         spec={**spec, "scale": scale, "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip
 

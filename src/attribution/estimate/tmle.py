@@ -12,7 +12,7 @@ from ..errors import EstimationError
 from ..results import Effects
 from .aipw import effects_of, trimmed
 from .g_computation import Scale
-from .nuisance import Target, by_group, fit_nuisances, usual
+from .nuisance import Target, by_group, fit_nuisances, unrecorded, usual
 from .units import Missing, read_units
 
 
@@ -75,6 +75,7 @@ def tmle(
         over, ratio = sample.t / sample.t.mean(), np.stack([np.ones(n), p / (1 - p)])
         m = _targeted(y, m, arms, np.ones((2, n)), np.where(sample.t, ratio[0], ratio[1]))
         ratio = ratio / sample.t.mean()
+    room = unrecorded(sample, width * (y - np.where(sample.t, *m)), p, target)
     means = (over * m).mean(axis=1)
     rows = (np.where(arms, ratio * (y - m), 0.0) + over * (m - means[:, None])).T / n
     rows = by_group(rows, sample.groups) if sample.groups is not None else rows * np.sqrt(n / (n - 1))
@@ -82,7 +83,7 @@ def tmle(
             "clip": clip, "interact": interact, "bound": bound, "key": key, "cluster": cluster,
             **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
     return effects_of(sample, low + width * means, width * rows, scale=scale, parts=parts, target=target, unit=unit,
-                      estimand=estimand, notes=(*notes, *fitted.notes), spec=spec)  # fmt: skip
+                      estimand=estimand, notes=(*notes, *fitted.notes), spec=spec, room=room)  # fmt: skip
 
 
 def _targeted(y, m, arms, clever, weight) -> np.ndarray:
