@@ -25,13 +25,14 @@ class AttributableOutcomes(Result):
     ratio: dict[str, float | str] | None
     n_covered: int
     level: float
+    estimand: str
     notes: tuple[str, ...] = ()
 
     def tidy(self) -> pd.DataFrame:
         return self.table.copy()
 
     def summary(self) -> str:
-        lines = [f"of {self.n_covered:,} learners the estimate speaks for ({self.level:.0%} intervals)"]
+        lines = [f"{self.estimand}: of {self.n_covered:,} learners it speaks for ({self.level:.0%} intervals)"]
         for row in self.table.to_dict("records"):
             lines.append(f"  {row['term']:<15} {row['per_100']:6.1f} of 100 [{row['per_100_low']:.1f}, "
                          f"{row['per_100_high']:.1f}]  {row['total']:,.0f} in all [{row['total_low']:,.0f}, "
@@ -93,7 +94,7 @@ def attributable_outcomes(
         low, high, kind = fieller(top, bottom, both.T @ both, level)
         ratio = {"ratio": top / bottom if bottom else float("nan"), "low": low, "high": high, "kind": kind}
     return AttributableOutcomes(table=pd.DataFrame(rows), ratio=ratio, n_covered=int(n_covered), level=level,
-                                notes=effects.notes)  # fmt: skip
+                                estimand=effects.estimand, notes=effects.notes)  # fmt: skip
 
 
 def _rows(effects: Effects, names: list[str], n: int, level: float) -> list[dict[str, float | str]]:

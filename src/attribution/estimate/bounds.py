@@ -15,10 +15,18 @@ from ..design.table import require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile
 from ..results import Result
-from .sample import check_level, sample
+from .sample import check_level, numeric, sample
 
 TIDY = ["term", "estimand", "assumes", "bound_low", "bound_high", "std_error_low", "std_error_high", "conf_low",
         "conf_high"]  # fmt: skip
+
+
+_ASSUMED = {
+    "nothing": "nothing assumed", "response": "if treatment lowers nobody's outcome",
+    "selection": "if the treated would do at least as well anyway", "both": "under both assumptions",
+    "selection raised": "if treatment moves nobody out of selection",
+    "selection lowered": "if treatment moves nobody into selection",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -44,10 +52,17 @@ class IdentifiedSet(Result):
 
     def summary(self) -> str:
         head = (f"Effect on {self.outcome}, in {self.unit} ({self.n_treated:,} treated, {self.n_comparison:,} others; "
-                f"{self.level:.0%} intervals for the effect)")  # fmt: skip
-        keep = [c for c in TIDY if c != "term"]
-        text = self.table[keep].to_string(index=False, float_format=lambda v: f"{v:,.4g}")
-        return "\n".join([head, text, *self.notes])
+                "intervals for the effect itself)")  # fmt: skip
+        lines = [
+            f"{row['estimand']}, {_ASSUMED.get(row['assumes'], row['assumes'])}: between {_say(row['bound_low'])} and "
+            f"{_say(row['bound_high'])} ({self.level:.0%} interval {_say(row['conf_low'])} to {_say(row['conf_high'])})"
+            for row in self.table.to_dict("records")
+        ]
+        return "\n".join([head, *lines, *self.notes])
+
+
+def _say(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}"
 
 
 def imbens_manski(low: float, high: float, se_low: float, se_high: float, level: float) -> tuple[float, float]:
@@ -100,6 +115,8 @@ def manski_bounds(
             raise EstimationError("limits=(smallest, largest) for an outcome that is not 0/1", "none",
                                   "without them nothing is known", column=s.name)  # fmt: skip
         limits = (0.0, 1.0)
+    if np.shape(limits) != (2,):
+        raise EstimationError("limits=(smallest, largest)", f"{limits}", "give two numbers")
     low, high = map(float, limits)
     if not (np.isfinite([low, high]).all() and low < high):
         raise EstimationError("limits that are finite and in order", f"{limits}", "give (smallest, largest)")
@@ -163,11 +180,11 @@ def lee_bounds(
     design = everyone(units, treatment)
     frame, t = design.units, design.treated
     require_columns(frame, [outcome, *([selected] if selected else [])])
-    y = frame[outcome].to_numpy(dtype=float, na_value=np.nan)
+    y = numeric(frame[outcome], outcome)
     if selected is None:
         inside = np.isfinite(y)
     else:
-        flag = frame[selected].to_numpy(dtype=float, na_value=np.nan)
+        flag = numeric(frame[selected], selected)
         if not np.isin(flag, (0.0, 1.0)).all():
             raise EstimationError("selected to be 0 or 1 for every unit", "other values or none", "code it",
                                   column=selected, count=int((~np.isin(flag, (0.0, 1.0))).sum()))  # fmt: skip

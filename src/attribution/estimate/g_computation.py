@@ -15,7 +15,7 @@ from ..inference import normal_quantile
 from ..results import Design, Effects
 from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
-from .sample import complete_weights, left_out, read_outcome
+from .sample import complete_weights, held_fixed, left_out, read_outcome
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
 Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
@@ -142,9 +142,7 @@ def read_adjustment(
     else:  # a person's rows stay together; whoever the design put in no group stands alone
         alone = np.asarray(design.strata) < 0
         groups = np.where(alone, np.max(design.strata, initial=0) + 1 + np.arange(len(t)), design.strata)
-    require_columns(design.units, adjust)
-    refuse_missing(design.units[used], adjust)
-    x, names, _ = encode(design.units[used], adjust, drop_base=True)
+    x, names, _ = encode(held_fixed(design, adjust, name, y, used), adjust, drop_base=True)
     notes, estimand = list(design.notes), design.estimand
     if dropped:
         notes.append(left_out(design, name, dropped))

@@ -56,5 +56,6 @@ def partially_linear(
         unrecorded=room(sample, (gap - theta * v) ** 2, alpha**2, -(alpha**2)),
         spec={"outcome": outcome, "estimator": "partially linear", "covariates": tuple(covariates),
               "outcome_model": str(outcome_model), "treatment_model": str(treatment_model), "key": key,
-              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1, "cluster": cluster},
+              "vcov": "influence", "cluster": cluster,
+              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_p_value, normal_quantile, wald
 from ..results import Design, Effects, Result
+from ..results.words import effect_words
 from .g_computation import Vcov, potential_means, read_adjustment, target
 from .glm import Family
 from .sample import read_outcome
@@ -27,7 +28,7 @@ class Subgroups(Result):
 
     effects : one term a level. differences : one term a pair, "second minus first"; None with one level.
     table : a row each, with p_adjusted (over the subgroups, and over the differences, apart) and mde, the smallest true
-        effect that would be found significant at 5 % in 80 % of samples (2.8 standard errors, Bloom 1995).
+        effect that would be found significant at 5 % in `power` of samples (80 %: 2.8 standard errors, Bloom 1995).
     refused : levels without an estimate, and why. heterogeneity : (Wald statistic, degrees of freedom, p) that all
         effects are equal; None with one level.
     """
@@ -39,6 +40,7 @@ class Subgroups(Result):
     refused: Mapping[str, str] = field(default_factory=dict)
     heterogeneity: tuple[float, int, float] | None = None
     correction: Correction = "holm"
+    power: float = 0.8
 
     def tidy(self) -> pd.DataFrame:
         return self.table.copy()
@@ -49,12 +51,13 @@ class Subgroups(Result):
         text = self.table[keep].to_string(index=False, float_format=lambda v: f"{v:,.4g}")
         lines = [f"{self.effects.estimand}, in {self.effects.unit} "
                  f"(95 % intervals each; p adjusted by {self.correction})", text]  # fmt: skip
+        lines.append(f"mde: smallest true effect that would be found (5 %, two-sided) in {self.power:.0%} of samples")
         lines += [f"{level}: no estimate, {why}" for level, why in self.refused.items()]
         if self.heterogeneity is not None:
             statistic, dof, p = self.heterogeneity
             lines.append(f"all subgroups alike? Wald {statistic:.2f} on {dof}, p = {p:.3f}; not rejecting shows little "
                          "where the mde of the differences is large.")  # fmt: skip
-        return "\n".join([*lines, *self.effects.notes])
+        return "\n".join([*lines, effect_words(self.effects.spec), *self.effects.notes])
 
 
 def subgroup_effects(
@@ -76,7 +79,11 @@ def subgroup_effects(
     ----------
     design, outcome, adjust, model, vcov, cluster, data, unit : as in `g_computation`. by : column of the units.
     correction : of p-values for how many levels were looked at: "holm" or "bh" (false discovery rate).
-    power : of the minimum detectable effect.
+    power : of the minimum detectable effect, in (0, 1).
+
+    Raises
+    ------
+    EstimationError : no level with two units in each arm, options that do not go together.
     """
     if vcov is not None and vcov.startswith("CR"):
         raise EstimationError("vcov cluster, m_estimation or HC0 to HC3", f"{vcov!r}", "choose one of these")
@@ -114,8 +121,8 @@ def subgroup_effects(
         estimand=f"{sample.estimand}, each level of {by}", unit=unit or ("share" if binary else f"units of {name}"),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=means[0] - means[1],
         scores=rows[:, 0] - rows[:, 1], n_treated=level_of[arm].sum(axis=0), n_comparison=level_of[~arm].sum(axis=0),
-        notes=tuple(notes), spec={"outcome": name, "by": by, "adjust": tuple(adjust), "model": model,
-                                  "vcov": sample.vcov, "design": dict(design.spec)},
+        notes=tuple(notes), spec={"outcome": name, "by": by, "cluster": cluster, "adjust": tuple(adjust),
+                                  "model": model, "vcov": sample.vcov, "design": dict(design.spec)},
     )  # fmt: skip
     differences, heterogeneity = None, None
     pairs = list(combinations(range(len(kept)), 2))
@@ -130,7 +137,7 @@ def subgroup_effects(
     table = pd.concat([_table(part, kind, correction, power) for kind, part in (("subgroup", effects),
                       ("difference", differences)) if part is not None], ignore_index=True)  # fmt: skip
     return Subgroups(by=by, effects=effects, differences=differences, table=table, refused=refused,
-                     heterogeneity=heterogeneity, correction=correction)  # fmt: skip
+                     heterogeneity=heterogeneity, correction=correction, power=power)  # fmt: skip
 
 
 def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: float = 0.05) -> Any:
@@ -143,6 +150,8 @@ def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: floa
     std_error : a number, an array, or Effects, whose standard errors are meant; the answer is in their unit.
     power, alpha : in (0, 1).
     """
+    if not (0 < alpha < 1 and 0 < power < 1):
+        raise EstimationError("power and alpha between 0 and 1", f"{power}, {alpha}", "0.8 and 0.05 are common")
     size = std_error.std_error if isinstance(std_error, Effects) else np.asarray(std_error, float)
     return (normal_quantile(1 - alpha / 2) + normal_quantile(power)) * size
 

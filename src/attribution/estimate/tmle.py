@@ -81,7 +81,8 @@ def tmle(
     rows = by_group(rows, sample.groups) if sample.groups is not None else rows * np.sqrt(n / (n - 1))
     spec = {"outcome": outcome, "estimator": "tmle", "target": target, "covariates": tuple(covariates), "trim": trim,
             "clip": clip, "interact": interact, "bound": bound, "key": key, "cluster": cluster,
-            **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
+            "vcov": "influence", "outcome_model": str(options["outcome_model"]),
+            "propensity_model": str(options["propensity_model"])}  # fmt: skip
     return effects_of(sample, low + width * means, width * rows, scale=scale, parts=parts, target=target, unit=unit,
                       estimand=estimand, notes=(*notes, *fitted.notes), spec=spec, room=room)  # fmt: skip
 
