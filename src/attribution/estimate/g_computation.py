@@ -69,7 +69,7 @@ def g_computation(
         if model != "linear" or scale != "difference":
             raise EstimationError('model="linear", scale="difference" for vcov CR0 to CR3', f"{model!r}, {scale!r}",
                                   'use vcov="cluster"')  # fmt: skip
-        rows, dof = _cluster_robust(sample, y, over, interact, turn)
+        rows, dof = cluster_robust(sample, y, over[:, None], interact, turn)
     if parts:
         estimate, scores = means[:, 0] @ turn, rows[:, :, 0] @ turn
         terms = part_terms(design.target)
@@ -212,27 +212,29 @@ def potential_means(
     return means, summed, tuple(notes)
 
 
-def _cluster_robust(
+def cluster_robust(
     sample: Adjustment, y: np.ndarray, over: np.ndarray, interact: bool, turn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Score rows (groups, 2, 1) of both means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
+    """Score rows (groups, 2, J) of the means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
 
-    One regression with the arms side by side, because a cluster may hold both.
+    One regression with the arms side by side, because a cluster may hold both. over : (m, J) as `potential_means`.
+    turn : (2 J, c) combinations of the J means with treatment and the J without.
     """
     used, w, x = sample.used, sample.weights[sample.used], sample.x
     arm = sample.treated[used][:, None].astype(float)
-    centre, one = (over / over.sum()) @ x, np.zeros(x.shape[1])
+    centre = x.T @ (over / over.sum(axis=0))
+    none, each = np.zeros_like(centre), np.ones((1, centre.shape[1]))
     if interact:
         own = np.hstack([x * arm, x * (1 - arm)])
-        load = np.stack([np.r_[centre, one], np.r_[one, centre]], axis=1)
+        load = np.block([[centre, none], [none, centre]])
     else:
         own = np.hstack([x, arm])
-        load = np.stack([np.r_[centre, 1.0], np.r_[centre, 0.0]], axis=1)
+        load = np.block([[centre, centre], [each, 0 * each]])
     fit = regress(own, y[used], w, family="linear")
     kind, groups = sample.vcov, sample.groups[used]
     scores = cluster_scores(own, fit.residual, w, groups, kind)  # type: ignore[arg-type]
     dof = satterthwaite_dof(own, w, groups, load @ turn) if kind == "CR2" else None
-    return (scores @ load)[:, :, None], dof
+    return (scores @ load).reshape(len(scores), 2, -1), dof
 
 
 def part_terms(of: Literal["treated", "all", "overlap"]) -> list[str]:
