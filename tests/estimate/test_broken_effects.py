@@ -105,3 +105,13 @@ def test_sets_are_sentences():
     assert "largest p" in at.rosenbaum_bounds(PAIRS, "y").summary()
     nothing = at.robustness(EVERYONE, FRAME["z"].to_numpy(), adjust=["x"])
     assert nothing.robustness_value_ci == 0 and "interval holds that already" in nothing.summary()
+
+
+def test_few_units_and_no_claims_are_said():
+    few = FRAME.assign(treated=(np.arange(200) < 5).astype(int))
+    assert "Only 5 units in an arm" in at.difference_in_means(few, "treated", "y").summary()
+    assert "Only" not in at.difference_in_means(FRAME, "treated", "y").summary()
+    design = at.match(FRAME.assign(none=0), "treated", covariates=COVARIATES, caliper_sd=0.3, key="key")
+    claimed = at.att(design, "none", parts=True).rows(np.array([0]))
+    text = at.attributable_outcomes(at.att(design, "binary", parts=True), n_covered=9, claimed=claimed).summary()
+    assert "no ratio, nobody claims" in text and "nan" not in text and text.startswith("ATT on the matched")

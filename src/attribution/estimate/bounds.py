@@ -159,7 +159,7 @@ def lee_bounds(
     Assumes : treatment dealt out at random; it moves nobody out of selection ("raised") or nobody into it ("lowered").
     Estimator : Lee (2009): the arm with more selected units is trimmed by the excess share, floor(share x n) units,
         from above for one bound and from below for the other. `by`: within each cell, averaged over the cells of the
-        selected units of the other arm, which can only narrow the true bounds (his section III.C).
+        selected units of the other arm, which can only narrow the true bounds (his section 3.3).
     Std. errors : Lee (2009, proposition 3): trimmed mean, trimming quantile and estimated share; with `by` also the
         shares of the cells. Intervals of Imbens & Manski (2004).
     Edge cases : equal selection: nothing is trimmed and the bounds meet. Selection against the direction assumed:
@@ -213,15 +213,15 @@ def lee_bounds(
     table = _table(outcome, [("ATE of the always selected", f"selection {selection}", down, up)], level)
     n_arm = int((inside & arm).sum())
     n_trimmed = n_arm - sum(_kept(arm[cell], inside[cell]) for cell in cells)
-    notes = (f"Selected: {share[0]:.1%} of the treated, {share[1]:.1%} of the others; {n_trimmed:,} of {n_arm:,} were "
-             "trimmed. The set is for those who are selected either way.",)  # fmt: skip
+    notes = [f"Selected: {share[0]:.1%} of the treated, {share[1]:.1%} of the others; {n_trimmed:,} of {n_arm:,} were "
+             "trimmed. The set is for those who are selected either way."]  # fmt: skip
     if by:
-        notes += (f"Narrowed within {len(cells)} cells of {' and '.join(by)}; in {turned} of them selection goes the "
-                  "other way by chance, and nothing is trimmed.",)  # fmt: skip
+        notes.append(f"Narrowed within {len(cells)} cells of {' and '.join(by)}; in {turned} of them selection goes "
+                     "the other way by chance, and nothing is trimmed.")  # fmt: skip
     unit = "share" if np.isin(y[inside], (0.0, 1.0)).all() else f"units of {outcome}"
     return IdentifiedSet(
         outcome=outcome, unit=unit, level=level, table=table, n_treated=int((inside & t).sum()),
-        n_comparison=int((inside & ~t).sum()), notes=notes,
+        n_comparison=int((inside & ~t).sum()), notes=tuple(notes),
         spec={"estimator": "Lee bounds", "selection": selection, "by": tuple(by), "trimmed": n_trimmed,
               "naive": float(y[inside & t].mean() - y[inside & ~t].mean())},
     )  # fmt: skip

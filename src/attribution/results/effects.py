@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..inference import (
+    FEW_TREATED,
     Jackknife,
     Support,
     Unrecorded,
@@ -216,7 +217,12 @@ class Effects(Result):
         keep = ["term", "cohort", "period", "event_time", "estimate", "std_error", "conf_low", "conf_high", "n_treated",
                 "n_comparison"]  # fmt: skip
         frame = frame[[c for c in keep if not frame[c].isna().all()]]
-        return f"{self.estimand}, in {self.unit} (95 % intervals)", frame, [*([how] if how else []), *self.notes]
+        below = [*([how] if how else []), *self.notes]
+        fewest = np.minimum(self.n_treated, self.n_comparison)[np.isfinite(self.std_error)]
+        if self.dof is None and 0 < fewest.min(initial=FEW_TREATED) < FEW_TREATED:
+            below.append(f"Only {int(fewest.min())} units in an arm: normal intervals are too narrow (95 % ones cover "
+                         "some 88 % with 5, 94 % with 15).")  # fmt: skip
+        return f"{self.estimand}, in {self.unit} (95 % intervals)", frame, below
 
 
 def _largest(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
