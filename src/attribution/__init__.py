@@ -68,6 +68,7 @@ _WHERE = {
     "stress.graph": ["adjustment_set", "falsify_graph"],
     "stress.refute": ["placebo_treatment", "random_common_cause", "refute"],
     "stress.confounding": ["Robustness", "robustness"],
+    "stress.omitted": ["OmittedVariableBounds", "omitted_variable_bounds"],
     "stress.e_value": ["EValue", "e_value"],
     "stress.hidden_bias": ["HiddenBias", "rosenbaum_bounds"],
     "findings.grade": ["grade"],

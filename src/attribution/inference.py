@@ -216,6 +216,28 @@ class Support:
         return finite(np.where(units < FEW_TREATED - 1e-6, np.maximum(units - 1, 1), np.inf))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unrecorded:
+    """What something unrecorded has to work with: it can move an estimate in proportion to S = sqrt(noise x leverage).
+
+    noise : E[(Y - g)^2], variance of the outcome that the models leave. leverage : E[alpha^2], mean square of the
+        weight alpha by which the estimate multiplies outcomes (Riesz representer). scores : (m,) score rows of S,
+        beside those of the estimate. Chernozhukov, Cinelli, Newey, Sharma & Syrgkanis (2022).
+    """
+
+    noise: float
+    leverage: float
+    scores: np.ndarray
+
+    @property
+    def largest(self) -> float:
+        """S, in the unit of the estimate; 0 where there is no room, as where treatment is told exactly."""
+        return float(np.sqrt(max(self.noise, 0.0) * max(self.leverage, 0.0)))
+
+    def scaled(self, factor: float) -> Unrecorded:
+        return replace(self, noise=self.noise * factor**2, scores=self.scores * abs(factor))
+
+
 def finite(dof: np.ndarray | None) -> np.ndarray | None:
     """Degrees of freedom, or None where all are infinite: the normal."""
     return None if dof is None or np.isposinf(dof).all() else dof

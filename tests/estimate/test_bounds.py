@@ -72,6 +72,57 @@ def test_lee_by_hand():
     )
 
 
+def test_lee_in_cells_by_hand():
+    """Cell a as above; in cell b all are selected. Two of six always selected live in a, four in b."""
+    frame = pd.DataFrame({"t": [1] * 4 + [0] * 4, "y": [1.0, 2, 3, 4, 2, 4, np.nan, np.nan]}).assign(cell="a")
+    frame = pd.concat([frame, pd.DataFrame({"t": [1] * 4 + [0] * 4, "y": [5.0, 6, 7, 8, 1, 1, 1, 2], "cell": "b"})])
+    result = lee_bounds(frame.reset_index(drop=True), "t", outcome="y", selection="raised", by=["cell"])
+    expected = [(2 * low + 4 * 6.5) / 6 - 11 / 6 for low in (1.5, 3.5)]
+    np.testing.assert_allclose(ends(result, "ATE of the always selected", "selection raised"), expected)
+    assert "2 of 8 were trimmed" in result.summary() and "2 cells of cell; in 0 of them" in result.summary()
+    turned = lee_bounds(frame.assign(t=1 - frame["t"]).reset_index(drop=True), "t", outcome="y", selection="lowered",
+                        by=["cell"])  # fmt: skip
+    np.testing.assert_allclose(ends(turned, "ATE of the always selected", "selection lowered"),
+                               [-expected[1], -expected[0]])  # fmt: skip
+
+
+def in_cells(rng, n):
+    """Pay and the share drawn into work differ by cell, so that knowing the cell narrows the bounds."""
+    cell = rng.integers(0, 4, n)
+    t, u = rng.integers(0, 2, n), rng.random(n)
+    works = u < 0.5 + (0.05 + 0.1 * cell) * t
+    y = rng.normal(2.0 * cell, 1) + 0.5 * t
+    return pd.DataFrame({"t": t, "cell": cell, "y": np.where(works, y, np.nan)})
+
+
+def test_lee_in_cells_recovers_narrower_bounds_and_their_errors():
+    rng = np.random.default_rng(5)
+    options = {"outcome": "y", "selection": "raised"}
+    big = in_cells(rng, 400_000)
+    wide, narrow = (lee_bounds(big, "t", by=by, **options).table.iloc[0] for by in ((), ("cell",)))
+    assert wide["bound_low"] + 0.1 < narrow["bound_low"] < 0.5 < narrow["bound_high"] < wide["bound_high"] - 0.1
+    table = pd.DataFrame([lee_bounds(in_cells(rng, 2_000), "t", by=["cell"], **options).table.iloc[0]
+                          for _ in range(250)])  # fmt: skip
+    for end in ("low", "high"):
+        values = table[f"bound_{end}"].astype(float)
+        assert 0.88 < table[f"std_error_{end}"].mean() / values.std() < 1.12
+        assert abs(values.mean() - narrow[f"bound_{end}"]) < 0.35 * values.std()  # curved in the share: no exact mean
+    covered = (table["conf_low"] <= narrow["bound_low"]) & (narrow["bound_low"] <= table["conf_high"])
+    assert covered.mean() > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 250)
+
+
+def test_lee_in_cells_refuses():
+    frame = in_cells(np.random.default_rng(6), 2_000)
+    options = {"outcome": "y", "selection": "raised"}
+    against = frame.assign(y=frame["y"].where((frame["cell"] != 0) | (frame["t"] == 0) | (frame.index % 3 == 0)))
+    with pytest.raises(EstimationError, match="contradicted there"):
+        lee_bounds(against, "t", by=["cell"], **options)
+    with pytest.raises(EstimationError, match="fewer or coarser"):
+        lee_bounds(frame.assign(extra=frame.index), "t", by=["extra"], **options)
+    with pytest.raises(DesignError, match="no such column"):
+        lee_bounds(frame, "t", by=["absent"], **options)
+
+
 @given(st.floats(0, 3), st.floats(0.01, 2), st.floats(0.01, 2), st.floats(0.55, 0.99))
 @settings(max_examples=40, deadline=None)
 def test_imbens_manski(width, se_low, se_high, level):

@@ -129,3 +129,37 @@ def test_recovers_effects_that_differ_and_rarely_sees_a_difference_that_is_not_t
     np.testing.assert_allclose(np.mean(ses, axis=0) / spread, 1, atol=4 / np.sqrt(2 * seeds))
     assert np.mean(covered) > 0.95 - 4 * np.sqrt(0.05 * 0.95 / seeds / 2)
     assert np.mean(false) < 0.05 + 4 * np.sqrt(0.05 * 0.95 / seeds)
+
+
+@pytest.mark.parametrize("kind", ["CR0", "CR1S", "CR2", "CR3"])
+def test_few_clusters_within_a_level_and_between(kind):
+    """Levels share no coefficient, so each is the same regression on its own rows; differences by statsmodels."""
+    import statsmodels.formula.api as smf
+
+    frame = school(400, seed=4, effect=0.5).assign(town=lambda f: np.arange(len(f)) % 12)
+    options = {"model": "linear", "vcov": kind, "cluster": "town"}
+    found = at.subgroup_effects(at.everyone(frame, "treated"), "y", by="b", **options)
+    for j, level in enumerate((0, 1)):
+        alone = at.g_computation(at.everyone(frame[frame["b"] == level], "treated"), "y", adjust=[], **options)
+        assert found.effects.estimate[j] == pytest.approx(alone.estimate[0])
+        if kind != "CR1S":  # which counts all rows and coefficients
+            assert found.effects.std_error[j] == pytest.approx(alone.std_error[0], rel=1e-9)
+        if kind == "CR2":
+            assert found.effects.dof[j] == pytest.approx(alone.dof[0], rel=1e-9)
+            assert found.differences.dof[0] > max(found.effects.dof) and found.heterogeneity is None
+            p = found.table["p_value"]
+            assert p[2] == pytest.approx(found.differences.tidy()["p_value"][0]) and (found.table["mde"] > 0).all()
+            assert found.table["mde"][0] > 2.81 * found.effects.std_error[0]
+    fit = smf.ols("y ~ treated * C(b)", frame).fit()
+    corrected = {"CR0": False, "CR1S": True}.get(kind)
+    if corrected is not None:
+        robust = fit.get_robustcov_results("cluster", groups=frame["town"], use_correction=corrected)
+        assert found.differences.std_error[0] == pytest.approx(robust.bse[-1], rel=1e-9)
+
+
+def test_small_levels_are_pointed_at():
+    frame = school(200, seed=1).assign(level=lambda f: np.where(np.arange(200) < 30, "small", "large"))
+    text = at.subgroup_effects(at.everyone(frame, "treated"), "y", by="level").summary()
+    assert "Fewer than 20 treated or comparison units in small: intervals there are too narrow" in text
+    with pytest.raises(EstimationError, match='model="linear"'):
+        at.subgroup_effects(at.everyone(frame, "treated"), "b", by="level", model="logit", vcov="CR2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,9 @@ def sort_keys(key: pd.Series) -> np.ndarray:
 
 
 def require_columns(units: pd.DataFrame, names: Sequence[str]) -> None:
+    odd = [type(name).__name__ for name in names if not isinstance(name, Hashable)]
+    if odd:
+        raise DesignError("names of columns", f"a {odd[0]}", "give the name of one column", count=len(odd))
     missing = [name for name in names if name not in units.columns]
     if missing:
         letters = len(missing) > 1 and all(len(str(name)) == 1 for name in missing)

@@ -11,10 +11,10 @@ import pandas as pd
 from ..design.matching.metric import Space, line, space
 from ..design.matching.nearest import Side, k_nearest
 from ..design.pairs import ends
-from ..design.table import encode, key_order, refuse_missing, require_columns
+from ..design.table import encode, key_order
 from ..errors import EstimationError
 from ..results import Design, Effects
-from .sample import left_out, read_outcome, unit_of
+from .sample import held_fixed, left_out, read_outcome, unit_of
 
 _SCORES = ("logit", "propensity")
 
@@ -52,7 +52,7 @@ def abadie_imbens(
     focal, partner, dropped = _known_pairs(design, t, y, name)
     n, share = len(t), 1.0 / np.bincount(focal, minlength=len(t))[focal]
     sign = np.where(t[focal], 1.0, -1.0)
-    correction = _bias(design, bias_correction, y, t, focal, partner, share)
+    correction = _bias(design, bias_correction, name, y, focal, partner, share)
     difference = sign * (y[focal] - y[partner] - correction)  # (pairs,)
     found = np.bincount(focal, minlength=n) > 0
     effect = np.bincount(focal, weights=share * difference, minlength=n)[found]
@@ -124,14 +124,12 @@ def _known_pairs(design, t, y, name) -> tuple[np.ndarray, np.ndarray, int]:
     return focal[whole], partner[whole], int((~whole).sum())
 
 
-def _bias(design, names, y, t, focal, partner, share) -> np.ndarray:
+def _bias(design, names, outcome, y, focal, partner, share) -> np.ndarray:
     """(pairs,) what the covariates' remaining difference is worth, by regression among the matches of each arm."""
-    out = np.zeros(len(focal))
+    t, out = design.treated, np.zeros(len(focal))
     if not names:
         return out
-    require_columns(design.units, names)
-    refuse_missing(design.units, names)
-    z, _, _ = encode(design.units, names, drop_base=True)
+    z, _, _ = encode(held_fixed(design, names, outcome, y, np.ones(len(t), bool)), names, drop_base=True)
     z = (z - z.mean(axis=0)) / np.where(z.std(axis=0) > 0, z.std(axis=0), 1.0)
     for arm in (False, True):
         mine = t[partner] == arm

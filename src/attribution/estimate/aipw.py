@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EstimationError
+from ..inference import Unrecorded
 from ..results import Effects
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
-from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, usual
+from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, unrecorded, usual
 from .units import Missing, Units, read_units
 
 Form = Literal["aipw", "aipw_wls", "ipwra", "ra", "ipw"]
@@ -70,17 +71,19 @@ def aipw(
     }  # fmt: skip
     sample, estimand, notes = trimmed(sample, trim, target, options)
     fitted = fit_nuisances(sample, **options)
-    means, rows = _means(sample, fitted, target, form, std_error, interact, normalised)
+    means, rows, kind = _means(sample, fitted, target, form, std_error, interact, normalised)
+    room = unrecorded(sample, sample.y - np.where(sample.t, *fitted.m), fitted.p, target)
     spec = {"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates), "trim": trim,
             "clip": clip, "normalised": normalised, "interact": interact, "key": key, "cluster": cluster,
-            **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
+            "vcov": kind, **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
     return effects_of(sample, means, rows, scale=scale, parts=parts, target=target, estimand=estimand, unit=unit,
-                      notes=(*notes, *fitted.notes), spec=spec)  # fmt: skip
+                      notes=(*notes, *fitted.notes), spec=spec,
+                      room=room if form in ("aipw", "aipw_wls") else None)  # fmt: skip
 
 
 def effects_of(
     sample: Units, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
-    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any],
+    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any], room: Unrecorded | None,
 ) -> Effects:  # fmt: skip
     """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2)."""
     if parts:
@@ -97,6 +100,7 @@ def effects_of(
         labels=pd.DataFrame({"term": terms, "outcome": sample.outcome}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), n1), n_comparison=np.full(len(terms), len(sample.t) - n1),
         notes=(*notes, *shown_ratio(scale, estimate, scores)),
+        unrecorded=None if parts or scale != "difference" else room,
         spec={**spec, "scale": scale, "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip
 
@@ -148,8 +152,8 @@ def _weights(form: Form, target: Target):
 def _means(
     sample: Units, fitted: Nuisances, target: Target, form: Form, std_error: StdError, interact: bool,
     normalised: bool,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Means (2,) of the target with and without treatment, and score rows (n or groups, 2)."""
+) -> tuple[np.ndarray, np.ndarray, str]:  # fmt: skip
+    """Means (2,) of the target with and without treatment, score rows (n or groups, 2), and their kind."""
     if std_error not in ("default", "influence", "stacked"):
         raise EstimationError('std_error "default", "influence" or "stacked"', f"{std_error!r}", "choose one of these")
     kind = std_error if std_error != "default" else "stacked" if sample.fold is None else "influence"
@@ -183,7 +187,7 @@ def _means(
     elif target == "all" and sample.groups is None:
         rows *= np.sqrt(n / (n - 1))
     rows = by_group(rows, sample.groups)
-    return means, rows
+    return means, rows, kind
 
 
 def _stacked(sample, fitted, target, form, interact, over, ratio, ratio_slope, by_p, augment) -> np.ndarray:

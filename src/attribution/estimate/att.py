@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ..design.table import encode, refuse_missing, require_columns
+from ..design.table import encode
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
-from .sample import CELLS, complete_weights, left_out, read_outcome, unit_of
+from .sample import CELLS, complete_weights, held_fixed, left_out, read_outcome, unit_of
 from .tie_range import tie_range
 
 FEW_CELLS = 12  # cells or subclasses: from so many on their clustered errors were seen to cover
@@ -87,7 +87,7 @@ def att(
         raise EstimationError("matched units with an outcome in both arms",
                               f"{n_treated} treated, {n_comparison} comparison",
                               "check the outcome's horizon and censoring", column=name, count=dropped)  # fmt: skip
-    regressors = _regressors(design, adjust, used, t, weights)
+    regressors = _regressors(design, adjust, name, y, used, weights)
     if vcov == "m_estimation":
         scores, beta = m_estimation(regressors, y[used], weights[used], used, design.weight_model, design.strata)
     else:
@@ -124,15 +124,14 @@ def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
     return "HC3" if cells and len(np.unique(design.strata[design.matched])) < FEW_CELLS else "cluster"
 
 
-def _regressors(design, adjust, used, t, weights) -> np.ndarray:
+def _regressors(design, adjust, name, y, used, weights) -> np.ndarray:
     """(m, k) columns: 1, treatment, then centred covariates and their interactions with treatment."""
+    t = design.treated
     one = np.ones(int(used.sum()))
     arm = t[used].astype(float)
     columns = [one, arm]
     if adjust:
-        require_columns(design.units, adjust)
-        refuse_missing(design.units[used], adjust)
-        x, names, origins = encode(design.units[used], adjust, drop_base=True)
+        x, names, origins = encode(held_fixed(design, adjust, name, y, used), adjust, drop_base=True)
         speak = {"treated": weights[used] * arm, "all": one, "overlap": weights[used]}[design.target]
         x = x - np.average(x, axis=0, weights=speak)  # the covariate means of those the effect is about
         for j, name in enumerate(names):

@@ -25,14 +25,18 @@ class AttributableOutcomes(Result):
     ratio: dict[str, float | str] | None
     n_covered: int
     level: float
+    estimand: str
     notes: tuple[str, ...] = ()
 
     def tidy(self) -> pd.DataFrame:
         return self.table.copy()
 
     def summary(self) -> str:
-        lines = [f"of {self.n_covered:,} learners the estimate speaks for ({self.level:.0%} intervals)"]
+        lines = [f"{self.estimand}: of {self.n_covered:,} learners it speaks for ({self.level:.0%} intervals)"]
         for row in self.table.to_dict("records"):
+            if np.isnan(row["per_100_low"]):
+                lines.append(f"  {row['term']:<15} {row['per_100']:6.1f} of 100, alike for all: no interval")
+                continue
             lines.append(f"  {row['term']:<15} {row['per_100']:6.1f} of 100 [{row['per_100_low']:.1f}, "
                          f"{row['per_100_high']:.1f}]  {row['total']:,.0f} in all [{row['total_low']:,.0f}, "
                          f"{row['total_high']:,.0f}]")  # fmt: skip
@@ -41,7 +45,9 @@ class AttributableOutcomes(Result):
             words = {"interval": f"between {low:.2f} and {high:.2f}",
                      "complement": f"{low:.2f} or less, or {high:.2f} or more",
                      "line": "any value"}[str(kind)]  # fmt: skip
-            lines.append(f"  attributable / claimed: {self.ratio['ratio']:.2f}, {words}")
+            none = self.ratio["kind"] == "line" and np.isnan(float(self.ratio["ratio"]))
+            share = "no ratio, nobody claims" if none else f"{self.ratio['ratio']:.2f}, {words}"
+            lines.append(f"  attributable / claimed: {share}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -92,7 +98,7 @@ def attributable_outcomes(
         low, high, kind = fieller(top, bottom, both.T @ both, level)
         ratio = {"ratio": top / bottom if bottom else float("nan"), "low": low, "high": high, "kind": kind}
     return AttributableOutcomes(table=pd.DataFrame(rows), ratio=ratio, n_covered=int(n_covered), level=level,
-                                notes=effects.notes)  # fmt: skip
+                                estimand=effects.estimand, notes=effects.notes)  # fmt: skip
 
 
 def _rows(effects: Effects, names: list[str], n: int, level: float) -> list[dict[str, float | str]]:

@@ -42,6 +42,7 @@ def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str |
         estimand="ATE of the trial", unit=unit or outcome, labels=pd.DataFrame({"term": [outcome]}),
         estimate=np.array([means[0] - means[1]]), scores=scores[known, None],
         n_treated=np.array([(t & known).sum()]), n_comparison=np.array([(~t & known).sum()]),
-        spec={"treatment": treatment, "outcome": outcome, "estimator": "difference in means"},
+        spec={"treatment": treatment, "outcome": outcome, "estimator": "difference in means",
+              "vcov": "HC2"},
         notes=(f"{missing:,} units without {outcome} were left out.",) if missing else (),
     )  # fmt: skip

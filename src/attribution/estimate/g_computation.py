@@ -15,7 +15,7 @@ from ..inference import normal_quantile
 from ..results import Design, Effects
 from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
-from .sample import complete_weights, left_out, read_outcome, unit_of
+from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
 Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
@@ -69,7 +69,7 @@ def g_computation(
         if model != "linear" or scale != "difference":
             raise EstimationError('model="linear", scale="difference" for vcov CR0 to CR3', f"{model!r}, {scale!r}",
                                   'use vcov="cluster"')  # fmt: skip
-        rows, dof = _cluster_robust(sample, y, over, interact, turn)
+        rows, dof = cluster_robust(sample, y, over[:, None], interact, turn)
     if parts:
         estimate, scores = means[:, 0] @ turn, rows[:, :, 0] @ turn
         terms = part_terms(design.target)
@@ -141,9 +141,7 @@ def read_adjustment(
     else:  # a person's rows stay together; whoever the design put in no group stands alone
         alone = np.asarray(design.strata) < 0
         groups = np.where(alone, np.max(design.strata, initial=0) + 1 + np.arange(len(t)), design.strata)
-    require_columns(design.units, adjust)
-    refuse_missing(design.units[used], adjust)
-    x, names, _ = encode(design.units[used], adjust, drop_base=True)
+    x, names, _ = encode(held_fixed(design, adjust, name, y, used), adjust, drop_base=True)
     notes, estimand = list(design.notes), design.estimand
     if dropped:
         notes.append(left_out(design, name, dropped))
@@ -213,27 +211,29 @@ def potential_means(
     return means, summed, tuple(notes)
 
 
-def _cluster_robust(
+def cluster_robust(
     sample: Adjustment, y: np.ndarray, over: np.ndarray, interact: bool, turn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Score rows (groups, 2, 1) of both means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
+    """Score rows (groups, 2, J) of the means by `cluster_scores`, and the degrees of freedom of `turn` of them (CR2).
 
-    One regression with the arms side by side, because a cluster may hold both.
+    One regression with the arms side by side, because a cluster may hold both. over : (m, J) as `potential_means`.
+    turn : (2 J, c) combinations of the J means with treatment and the J without.
     """
     used, w, x = sample.used, sample.weights[sample.used], sample.x
     arm = sample.treated[used][:, None].astype(float)
-    centre, one = (over / over.sum()) @ x, np.zeros(x.shape[1])
+    centre = x.T @ (over / over.sum(axis=0))
+    none, each = np.zeros_like(centre), np.ones((1, centre.shape[1]))
     if interact:
         own = np.hstack([x * arm, x * (1 - arm)])
-        load = np.stack([np.r_[centre, one], np.r_[one, centre]], axis=1)
+        load = np.block([[centre, none], [none, centre]])
     else:
         own = np.hstack([x, arm])
-        load = np.stack([np.r_[centre, 1.0], np.r_[centre, 0.0]], axis=1)
+        load = np.block([[centre, centre], [each, 0 * each]])
     fit = regress(own, y[used], w, family="linear")
     kind, groups = sample.vcov, sample.groups[used]
     scores = cluster_scores(own, fit.residual, w, groups, kind)  # type: ignore[arg-type]
     dof = satterthwaite_dof(own, w, groups, load @ turn) if kind == "CR2" else None
-    return (scores @ load)[:, :, None], dof
+    return (scores @ load).reshape(len(scores), 2, -1), dof
 
 
 def part_terms(of: Literal["treated", "all", "overlap"]) -> list[str]:

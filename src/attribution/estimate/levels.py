@@ -86,6 +86,7 @@ def multi_valued(
                              "level": [levels[j] for j in others], "reference": reference, "ess": ess[others]}),
         estimate=beta @ contrast, scores=scores @ contrast, n_treated=count[others],
         n_comparison=np.full(len(others), count[base]), notes=tuple(notes),
-        spec={"treatment": treatment, "outcome": outcome, "covariates": tuple(covariates), "target": target,
-              "reference": reference, "vcov": "m_estimation"},
+        spec={"treatment": treatment, "outcome": outcome, "estimator": "multinomial",
+              "covariates": tuple(covariates), "target": target, "reference": reference,
+              "vcov": "m_estimation"},
     )  # fmt: skip

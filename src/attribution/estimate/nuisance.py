@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import EstimationError
+from ..inference import Unrecorded
 from .glm import Family, Regression, link_slope, regress
 from .units import Units
 
@@ -202,6 +203,33 @@ def _overlap(p, sample: Units, target: Target, clip) -> tuple[np.ndarray, np.nda
 def probability_slope(fit: Regression, x: np.ndarray, clipped: np.ndarray) -> np.ndarray:
     """(n,) derivative of p by the linear predictor; 0 where p was clipped."""
     return np.where(clipped, 0.0, link_slope(fit.family, x @ fit.coefficients))
+
+
+def unrecorded(sample: Units, residual: np.ndarray, p: np.ndarray, target: Target) -> Unrecorded:
+    """Room for something unrecorded in the ATE or the ATT: residual (n,) is the outcome less its arm's prediction.
+
+    alpha is t/p - (1 - t)/(1 - p), or [t - (1 - t) p/(1 - p)] / q with q the share treated. E[alpha^2] by
+    2 m(alpha) - alpha^2, m(alpha) the effect of treatment on alpha over the target, so that errors of p do not matter
+    to first order.
+    """
+    t, q = sample.t, sample.t.mean()
+    if target == "all":
+        leverage = 2 / (p * (1 - p)) - np.where(t, 1 / p, 1 / (1 - p)) ** 2
+        known = np.zeros(len(t))
+    else:
+        leverage = (2 * t / (1 - p) - np.where(t, 1.0, p / (1 - p)) ** 2) / q**2
+        known = 2 * leverage.mean() * (t / q - 1)  # the share treated is counted, not known
+    return room(sample, residual**2, leverage, leverage - known)
+
+
+def room(sample: Units, noise: np.ndarray, leverage: np.ndarray, moved: np.ndarray) -> Unrecorded:
+    """From what each unit adds to both means, and to the influence of the second: by the product rule."""
+    a, b, n = float(noise.mean()), float(leverage.mean()), len(noise)
+    if a < 1e-20 * float(sample.y @ sample.y) / n:  # rounding of an outcome that the models tell exactly
+        a = 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):  # none left: `omitted_variable_bounds` says so
+        scores = (b * (noise - a) + a * (moved - moved.mean())) / (2 * np.sqrt(a * b)) / n
+    return Unrecorded(noise=a, leverage=b, scores=by_group(scores[:, None], sample.groups)[:, 0])
 
 
 def by_group(rows: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
-from .nuisance import by_group, fitted_values
+from .nuisance import by_group, fitted_values, room
 from .units import Missing, read_units
 
 
@@ -47,12 +47,15 @@ def partially_linear(
     theta = float(v @ gap) / moment
     scores = (v * (gap - theta * v) / moment)[:, None]
     scores = by_group(scores, sample.groups)
+    alpha = v * (n / moment)  # the mean of its square, 1 / E[v^2], moves against that of v^2
     return Effects(
         estimand="effect under overlap weights, one for all",
         labels=pd.DataFrame({"term": [outcome], "outcome": outcome}),
         unit=unit or ("share" if sample.binary else f"units of {outcome}"), estimate=np.array([theta]), scores=scores,
         n_treated=np.array([int(sample.t.sum())]), n_comparison=np.array([int((~sample.t).sum())]), notes=sample.notes,
+        unrecorded=room(sample, (gap - theta * v) ** 2, alpha**2, -(alpha**2)),
         spec={"outcome": outcome, "estimator": "partially linear", "covariates": tuple(covariates),
               "outcome_model": str(outcome_model), "treatment_model": str(treatment_model), "key": key,
-              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1, "cluster": cluster},
+              "vcov": "influence", "cluster": cluster,
+              "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from ..design.pairs import ends, pair_weights
 from ..design.stratify import stratum_weights
-from ..design.table import is_number, to_pandas
+from ..design.table import is_number, refuse_missing, require_columns, to_pandas
 from ..errors import EstimationError, spelling
 from ..results import Design, require_design
 
@@ -112,6 +113,23 @@ def numeric(series: pd.Series, name: str) -> np.ndarray:
         raise EstimationError("a finite outcome", "infinite values", "correct them at the source", column=name,
                               count=int(np.isinf(y).sum()))  # fmt: skip
     return y
+
+
+def held_fixed(design: Design, names: Sequence[str], outcome: str, y: np.ndarray, rows: Any) -> pd.DataFrame:
+    """Some rows of the units, with columns to adjust for that are complete and neither treatment nor this outcome."""
+    require_columns(design.units, names)
+    own = [name for name in names if name == design.treatment or (name == outcome and _same(design.units[name], y))]
+    if own:
+        raise EstimationError("covariates other than the treatment and the outcome", f"{', '.join(own)} among them",
+                              "leave it out: held fixed, it takes the effect away", column=own[0])  # fmt: skip
+    units = design.units.iloc[rows]
+    refuse_missing(units, names)
+    return units
+
+
+def _same(series: pd.Series, y: np.ndarray) -> bool:
+    """An earlier measurement may share the outcome's name where data= holds the later one."""
+    return is_number(series) and np.array_equal(series.to_numpy(dtype=float, na_value=np.nan), y, equal_nan=True)
 
 
 def complete_weights(design: Design, t: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, int]:

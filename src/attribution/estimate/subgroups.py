@@ -12,9 +12,10 @@ import pandas as pd
 
 from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
-from ..inference import normal_p_value, normal_quantile, wald
+from ..inference import FEW_TREATED, normal_quantile, student_quantile, wald
 from ..results import Design, Effects, Result
-from .g_computation import Vcov, potential_means, read_adjustment, target
+from ..results.words import effect_words
+from .g_computation import Vcov, cluster_robust, potential_means, read_adjustment, target
 from .glm import Family
 from .sample import read_outcome, unit_of
 
@@ -27,9 +28,9 @@ class Subgroups(Result):
 
     effects : one term a level. differences : one term a pair, "second minus first"; None with one level.
     table : a row each, with p_adjusted (over the subgroups, and over the differences, apart) and mde, the smallest true
-        effect that would be found significant at 5 % in 80 % of samples (2.8 standard errors, Bloom 1995).
+        effect that would be found significant at 5 % in `power` of samples (80 %: 2.8 standard errors, Bloom 1995).
     refused : levels without an estimate, and why. heterogeneity : (Wald statistic, degrees of freedom, p) that all
-        effects are equal; None with one level.
+        effects are equal; None with one level and with CR2, whose degrees of freedom belong to single effects.
     """
 
     by: str
@@ -39,6 +40,7 @@ class Subgroups(Result):
     refused: Mapping[str, str] = field(default_factory=dict)
     heterogeneity: tuple[float, int, float] | None = None
     correction: Correction = "holm"
+    power: float = 0.8
 
     def tidy(self) -> pd.DataFrame:
         return self.table.copy()
@@ -49,12 +51,13 @@ class Subgroups(Result):
         text = self.table[keep].to_string(index=False, float_format=lambda v: f"{v:,.4g}")
         lines = [f"{self.effects.estimand}, in {self.effects.unit} "
                  f"(95 % intervals each; p adjusted by {self.correction})", text]  # fmt: skip
+        lines.append(f"mde: smallest true effect that would be found (5 %, two-sided) in {self.power:.0%} of samples")
         lines += [f"{level}: no estimate, {why}" for level, why in self.refused.items()]
         if self.heterogeneity is not None:
             statistic, dof, p = self.heterogeneity
             lines.append(f"all subgroups alike? Wald {statistic:.2f} on {dof}, p = {p:.3f}; not rejecting shows little "
                          "where the mde of the differences is large.")  # fmt: skip
-        return "\n".join([*lines, *self.effects.notes])
+        return "\n".join([*lines, effect_words(self.effects.spec), *self.effects.notes])
 
 
 def subgroup_effects(
@@ -67,7 +70,8 @@ def subgroup_effects(
     Estimand : the design's, within each level. Assumes : as `g_computation`, within each level.
     Estimator : g-computation with the levels (and `adjust`) interacted with treatment, averaged over the target of each
         level; without `adjust` the difference of weighted means inside the level.
-    Std. errors : as `g_computation`, jointly, so that differences are exact also where pairs cross levels.
+    Std. errors : as `g_computation`, jointly, so that differences are exact also where pairs cross levels; with CR2,
+        degrees of freedom, p-values and detectable effects of each effect and each difference are its own.
     Edge cases : levels with fewer than two treated or comparison units get no estimate but a reason; others stand.
         A design that did not match exactly on `by` balances the whole, not each level: said in a note.
     Checked : reference/match subgroup_lalonde (WeightIt 1.4.0, marginaleffects 0.30.0).
@@ -76,10 +80,12 @@ def subgroup_effects(
     ----------
     design, outcome, adjust, model, vcov, cluster, data, unit : as in `g_computation`. by : column of the units.
     correction : of p-values for how many levels were looked at: "holm" or "bh" (false discovery rate).
-    power : of the minimum detectable effect.
+    power : of the minimum detectable effect, in (0, 1).
+
+    Raises
+    ------
+    EstimationError : no level with two units in each arm, options that do not go together.
     """
-    if vcov is not None and vcov.startswith("CR"):
-        raise EstimationError("vcov cluster, m_estimation or HC0 to HC3", f"{vcov!r}", "choose one of these")
     if correction not in ("holm", "bh") or not 0 < power < 1:
         raise EstimationError('correction "holm" or "bh", 0 < power < 1', f"{correction!r}, {power}", "choose one")
     name, y = read_outcome(design, outcome, data)
@@ -103,47 +109,70 @@ def subgroup_effects(
     level_of = np.stack([mine == j for j in kept], axis=1)
     names = [f"{by}_{found[j]}" for j in kept]
     sample = replace(sample, x=np.hstack([sample.x, level_of[:, 1:]]), names=[*sample.names, *names[1:]])
-    means, rows, told = potential_means(sample, y, target(design, sample)[:, None] * level_of, model)
+    over = target(design, sample)[:, None] * level_of
+    means, rows, told = potential_means(sample, y, over, model)
+    pairs = list(combinations(range(len(kept)), 2))
+    contrast = np.zeros((len(pairs), len(kept)))
+    for row, (first, second) in enumerate(pairs):
+        contrast[row, [first, second]] = -1.0, 1.0
+    dof = None
+    if sample.vcov.startswith("CR"):
+        if model != "linear":
+            raise EstimationError('model="linear" for vcov CR0 to CR3', f"{model!r}", 'use vcov="cluster"')
+        each = np.vstack([np.eye(len(kept)), -np.eye(len(kept))])
+        rows, dof = cluster_robust(sample, y, over, True, np.hstack([each, each @ contrast.T]))
     arm = t[sample.used]
     terms = [str(found[j]) for j in kept]
     notes = [*sample.notes, *told]
     if by not in design.spec.get("exact", ()):
         notes.append(f"The design balances the whole, not each level of {by}: read the balance of a level before it.")
+    counts = level_of[arm].sum(axis=0), level_of[~arm].sum(axis=0)
+    few = [term for term, n in zip(terms, np.minimum(*counts), strict=True) if n < FEW_TREATED]
+    if few:
+        notes.append(f"Fewer than {FEW_TREATED} treated or comparison units in {', '.join(few)}: intervals there are "
+                     "too narrow.")  # fmt: skip
     effects = Effects(
         estimand=f"{sample.estimand}, each level of {by}", unit=unit or unit_of(y[sample.used], name),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=means[0] - means[1],
-        scores=rows[:, 0] - rows[:, 1], n_treated=level_of[arm].sum(axis=0), n_comparison=level_of[~arm].sum(axis=0),
-        notes=tuple(notes), spec={"outcome": name, "by": by, "adjust": tuple(adjust), "model": model,
-                                  "vcov": sample.vcov, "design": dict(design.spec)},
+        scores=rows[:, 0] - rows[:, 1], n_treated=counts[0], n_comparison=counts[1],
+        dof=None if dof is None else dof[: len(kept)], notes=tuple(notes),
+        spec={"outcome": name, "by": by, "cluster": cluster, "adjust": tuple(adjust), "model": model,
+              "vcov": sample.vcov, "design": dict(design.spec)},
     )  # fmt: skip
     differences, heterogeneity = None, None
-    pairs = list(combinations(range(len(kept)), 2))
     if pairs:
-        contrast = np.zeros((len(pairs), len(kept)))
-        for row, (first, second) in enumerate(pairs):
-            contrast[row, [first, second]] = -1.0, 1.0
         labels = pd.DataFrame({"term": [f"{terms[b]} minus {terms[a]}" for a, b in pairs]})
         differences = effects.combine(contrast, labels=labels, estimand=f"difference of effects by {by}")
         base = contrast[: len(kept) - 1]  # every other level against the first
-        heterogeneity = wald(base @ effects.estimate, base @ effects.cov @ base.T)
+        if dof is None:
+            heterogeneity = wald(base @ effects.estimate, base @ effects.cov @ base.T)
+        else:
+            differences = replace(differences, dof=dof[len(kept) :])
     table = pd.concat([_table(part, kind, correction, power) for kind, part in (("subgroup", effects),
                       ("difference", differences)) if part is not None], ignore_index=True)  # fmt: skip
     return Subgroups(by=by, effects=effects, differences=differences, table=table, refused=refused,
-                     heterogeneity=heterogeneity, correction=correction)  # fmt: skip
+                     heterogeneity=heterogeneity, correction=correction, power=power)  # fmt: skip
 
 
 def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: float = 0.05) -> Any:
     """Smallest true effect found significant at `alpha` with probability `power`: 2.80 standard errors (Bloom 1995).
 
-    Estimator : (z of 1 - alpha / 2 + z of power) x std_error, two-sided, normal.
+    Estimator : (z of 1 - alpha / 2 + z of power) x std_error, two-sided; Student's t for Effects with dof.
 
     Parameters
     ----------
     std_error : a number, an array, or Effects, whose standard errors are meant; the answer is in their unit.
     power, alpha : in (0, 1).
     """
-    size = std_error.std_error if isinstance(std_error, Effects) else np.asarray(std_error, float)
-    return (normal_quantile(1 - alpha / 2) + normal_quantile(power)) * size
+    if not (0 < alpha < 1 and 0 < power < 1):
+        raise EstimationError("power and alpha between 0 and 1", f"{power}, {alpha}", "0.8 and 0.05 are common")
+    times = normal_quantile(1 - alpha / 2) + normal_quantile(power)
+    if not isinstance(std_error, Effects):
+        return times * np.asarray(std_error, float)
+    if std_error.dof is None:
+        return times * std_error.std_error
+    few = student_quantile(1 - alpha / 2, std_error.dof) + student_quantile(power, std_error.dof)
+    return np.where(np.isfinite(std_error.dof), few, times) * std_error.std_error
 
 
 def _table(effects: Effects, kind: str, correction: Correction, power: float) -> pd.DataFrame:
@@ -151,10 +180,10 @@ def _table(effects: Effects, kind: str, correction: Correction, power: float) ->
 
     out = effects.tidy()
     out.insert(0, "kind", kind)
-    p = normal_p_value(effects.estimate / effects.std_error)
+    p = out["p_value"].to_numpy()
     known = np.isfinite(p)
     adjusted = np.full(len(p), np.nan)
     if known.any():
         adjusted[known] = multipletests(p[known], method={"holm": "holm", "bh": "fdr_bh"}[correction])[1]
-    out["p_adjusted"], out["mde"] = adjusted, minimum_detectable_effect(effects.std_error, power=power)
+    out["p_adjusted"], out["mde"] = adjusted, minimum_detectable_effect(effects, power=power)
     return out

@@ -66,6 +66,8 @@ def tie_range(
     search = search_of(design.units, design.treatment, design.covariates, {**design.spec, "key": None}, design.target,
                        _score(design), np.arange(len(y)), design.treated)  # fmt: skip
     rows = search.within_reach()
+    if not np.isfinite(y[design.matched]).any():
+        raise EstimationError("matched units with an outcome", "none", "check the outcome's horizon", column=name)
     rng = np.random.default_rng(seed)
     found = np.empty(orders)
     for draw in range(orders):

@@ -59,9 +59,11 @@ def read_units(
         raise EstimationError('missing "refuse" or "leave_out"', f"{missing!r}", "choose one of these")
     extra = [name for name in (key, cluster, fold) if name is not None]
     decide = covariates if propensity_covariates is None else propensity_covariates
+    if not covariates or not decide:
+        raise EstimationError("covariates", "none", "name what decides who is treated")
     named = list(dict.fromkeys([*covariates, *decide]))
     require_columns(units, [outcome, *named, *extra])
-    if not covariates or not decide or {treatment, outcome} & set(named):
+    if {treatment, outcome} & set(named):
         raise EstimationError("covariates other than the treatment and the outcome", f"{list(covariates)}",
                               "name what decides who is treated")  # fmt: skip
     y = numeric(units[outcome], outcome)

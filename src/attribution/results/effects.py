@@ -11,8 +11,10 @@ import pandas as pd
 
 from ..errors import EstimationError, check_level
 from ..inference import (
+    FEW_TREATED,
     Jackknife,
     Support,
+    Unrecorded,
     finite,
     normal_interval,
     normal_p_value,
@@ -47,6 +49,7 @@ class Effects(Result):
     dof : (k,) degrees of freedom of the standard errors (few clusters or units; infinite: normal); None: all normal.
     jackknife, support : where they come from.
     shares, share_scores : (g,) estimated aggregation shares of the cohorts and their (m, g) scores, where they exist.
+    unrecorded : of a single estimate by `aipw`, `tmle` or `partially_linear`, for `omitted_variable_bounds`.
     """
 
     estimand: str
@@ -63,6 +66,7 @@ class Effects(Result):
     dof: np.ndarray | None = None
     jackknife: Jackknife | None = None
     support: Support | None = None
+    unrecorded: Unrecorded | None = None
 
     def __len__(self) -> int:
         return len(self.estimate)
@@ -127,7 +131,7 @@ class Effects(Result):
             self, labels=labels.reset_index(drop=True), estimate=w[:, used] @ self.estimate[used], scores=scores,
             n_treated=_largest(self.n_treated, w), n_comparison=_largest(self.n_comparison, w),
             estimand=estimand or self.estimand, unit=unit or self.unit, shares=None, share_scores=None,
-            **self._combined_dof(w),
+            unrecorded=None, **self._combined_dof(w),
         )  # fmt: skip
 
     def rows(self, keep: np.ndarray, *, unit: str | None = None, estimand: str | None = None) -> Effects:
@@ -176,13 +180,14 @@ class Effects(Result):
         return replace(
             self, estimate=self.estimate - other.estimate, scores=self.scores - other.scores,
             estimand=f"{self.estimand} minus {other.estimand}", shares=None, share_scores=None,
-            dof=finite(np.fmin(self.degrees, other.degrees)), jackknife=None, support=None,
+            dof=finite(np.fmin(self.degrees, other.degrees)), jackknife=None, support=None, unrecorded=None,
         )  # fmt: skip
 
     def scaled(self, factor: float, unit: str) -> Effects:
         """The same estimates in another unit (shares to percentage points, a unit's effect to a total)."""
         return replace(self, estimate=self.estimate * factor, scores=self.scores * factor, unit=unit,
-                       shares=None, share_scores=None)  # fmt: skip
+                       shares=None, share_scores=None,
+                       unrecorded=None if self.unrecorded is None else self.unrecorded.scaled(factor))  # fmt: skip
 
     def tidy(self, level: float = 0.95, band: Band = "pointwise") -> pd.DataFrame:
         """One row an estimate, the fixed columns of the results protocol."""
@@ -211,7 +216,12 @@ class Effects(Result):
         keep = ["term", "cohort", "period", "event_time", "estimate", "std_error", "conf_low", "conf_high", "n_treated",
                 "n_comparison"]  # fmt: skip
         frame = frame[[c for c in keep if not frame[c].isna().all()]]
-        return f"{self.estimand}, in {self.unit} (95 % intervals)", frame, [*([how] if how else []), *self.notes]
+        below = [*([how] if how else []), *self.notes]
+        fewest = np.minimum(self.n_treated, self.n_comparison)[np.isfinite(self.std_error)]
+        if self.dof is None and 0 < fewest.min(initial=FEW_TREATED) < FEW_TREATED:
+            below.append(f"Only {int(fewest.min())} units in an arm: normal intervals are too narrow (95 % ones cover "
+                         "some 88 % with 5, 94 % with 15).")  # fmt: skip
+        return f"{self.estimand}, in {self.unit} (95 % intervals)", frame, below
 
 
 def _largest(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:

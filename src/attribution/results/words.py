@@ -19,16 +19,17 @@ _METHODS = {
 }  # fmt: skip
 _STD_ERRORS = {
     "m_estimation": "by M-estimation (weights count as estimated)", "abadie_imbens": "by Abadie and Imbens",
-    "cluster": "clustered by the design's groups",
+    "cluster": "clustered by the design's groups", "stacked": "by M-estimation (models count as estimated)",
+    "influence": "by the influence function (models count as known)",
 }  # fmt: skip
 _ESTIMATORS = {
     "aipw": "augmented inverse probability weighting (AIPW)", "aipw_wls": "AIPW, weighted outcome regression",
     "ipwra": "inverse-probability-weighted regression", "ra": "outcome regression",
     "ipw": "inverse probability weighting", "tmle": "targeted maximum likelihood (TMLE)",
-    "partially linear": "partially linear regression",
+    "partially linear": "partially linear regression", "multinomial": "inverse generalised propensity weighting",
 }  # fmt: skip
 _MODELS = {"outcome_model": "outcome", "propensity_model": "treatment", "treatment_model": "treatment"}
-_IN_SETS = ("nearest", "optimal", "full", "cardinality")
+_IN_SETS, _IN_CELLS = ("nearest", "optimal", "full", "cardinality"), ("exact", "coarsened", "subclass")
 
 
 def design_words(spec: Mapping[str, Any]) -> str:
@@ -71,7 +72,13 @@ def effect_words(spec: Mapping[str, Any]) -> str:
     if adjust := spec.get("adjust"):
         said.append(f"adjusted for {', '.join(map(str, adjust))}")
     if (kind := spec.get("vcov")) and (what or estimator):
-        sets = kind == "cluster" and isinstance(design, Mapping) and design.get("method") in _IN_SETS
-        how = "clustered by matched set" if sets else _STD_ERRORS.get(kind, f"robust ({kind})")
+        how = _STD_ERRORS.get(kind, f"robust ({kind})")
+        if cluster := spec.get("cluster"):
+            how = f"{how}, clustered by {cluster}" if kind in ("stacked", "influence") else f"clustered by {cluster}"
+        elif kind == "cluster" and isinstance(design, Mapping):
+            if design.get("replace") or design.get("method") not in (*_IN_SETS, *_IN_CELLS):
+                how = "robust, each unit on its own"
+            elif design.get("method") in _IN_SETS:
+                how = "clustered by matched set"
         said.append(f"standard errors {how}")
     return f"{'; '.join(filter(None, said))}." if any(said) and (what or estimator) else ""

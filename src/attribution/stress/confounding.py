@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.table import encode, refuse_missing, require_columns
+from ..design.table import encode
 from ..errors import EstimationError, check_level
-from ..estimate.sample import sample
+from ..estimate.sample import held_fixed, read_outcome, sample
 from ..inference import student_p_value, student_quantile
 from ..results import Design, Result, require_design
 
@@ -85,9 +85,11 @@ class Robustness(Result):
         target = "to zero" if all_ else f"by {self.q:.0%} of itself"
         lines = [
             f"Effect of {self.treatment} on {self.outcome}: {self.estimate:,.4g} (standard error "
-            f"{self.std_error:,.4g}, {self.dof:,} degrees of freedom), in {self.unit}",
+            f"{self.std_error:,.4g}, {self.dof:,} degrees of freedom), in {self.unit}; {self.n_treated:,} treated, "
+            f"{self.n_comparison:,} comparison units",
             f"Something hidden that explains {rv:.1%} of what is left of both treatment and outcome would bring it "
-            f"{target}; {rva:.1%} is enough for the {self.level:.0%} interval to reach that.",
+            f"{target}; " + (f"{rva:.1%} is enough for the {self.level:.0%} interval to reach that." if rva > 0
+                             else f"its {self.level:.0%} interval holds that already."),
             f"If it explained all that is left of the outcome, {self.partial_r2:.1%} of treatment would do"
             + (" to bring it to zero." if not all_ else "."),
         ]  # fmt: skip
@@ -139,9 +141,7 @@ def robustness(
     if not q > 0 or not all(k > 0 for k in times):
         raise EstimationError("q and times above 0", f"q = {q}, times = {list(times)}", "give q = 1 and times = (1, 2)")
     s = sample(design, outcome, data)
-    units = design.units.iloc[s.rows]
-    require_columns(units, adjust)
-    refuse_missing(units, adjust)
+    units = held_fixed(design, adjust, s.name, read_outcome(design, outcome, data)[1], s.rows)
     x, _, origins = encode(units, adjust, drop_base=True)
     root = np.sqrt(s.weight)
     x = np.column_stack([np.ones(len(s.y)), x]) * root[:, None]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import EstimationError
+from ..errors import EstimationError, check_level
 from ..inference import normal_quantile
 from ..results import Effects, Result
 
@@ -61,12 +61,15 @@ def e_value(
 ) -> EValue:  # fmt: skip
     """How strongly must something hidden be tied to treatment and outcome to explain a risk ratio away: its E-value.
 
+    Estimand : that of `effect`, as a risk ratio; the answer is about it, and estimates nothing new.
     Assumes : nothing about the confounder's distribution; treatment 0/1. Approximations for other scales as named.
     Estimator : RR + sqrt(RR (RR - 1)), RR above 1 (else inverted), relative to `null` (VanderWeele & Ding 2017). Odds
         ratios of a common outcome by their square root; hazard ratios by (1 - .5^sqrt(HR)) / (1 - .5^sqrt(1/HR)); rare
         outcomes as they are; mean differences of d SDs by exp(.91 d), interval exp(.91 d -+ 1.78 SE).
     Std. errors : from Effects of `att(..., parts=True)`, delta method on the log risk ratio.
-    Checked : reference/match/evalue_a (EValue 4.1.4).
+    Edge cases : an interval that holds `null` has the E-value 1. A share of 0 in an arm, a ratio outside its interval:
+        refused.
+    Checked : reference/match evalue_a (EValue 4.1.4).
 
     Parameters
     ----------
@@ -75,7 +78,11 @@ def e_value(
     low, high : its interval, one end may be missing; of Effects they are computed. std_error, spread : for
         "mean_difference": in the unit of the effect, and the outcome's SD (1 if the effect is in SDs already).
     rare : required for odds and hazard ratios: is the outcome seen in fewer than 15 % by the end of follow-up?
-    null : the risk ratio to be explained away to. level : of the interval.
+    null : the risk ratio to be explained away to, > 0. level : of the interval, in (0, 1).
+
+    Raises
+    ------
+    EstimationError : Effects that fit no scale, a ratio of 0 or below, `rare` or `spread` missing where needed.
     """
     if scale not in ("risk_ratio", "odds_ratio", "hazard_ratio", "mean_difference"):
         raise EstimationError('scale "risk_ratio", "odds_ratio", "hazard_ratio" or "mean_difference"', repr(scale),
@@ -83,6 +90,7 @@ def e_value(
     if scale in ("odds_ratio", "hazard_ratio") and rare is None:
         raise EstimationError("rare=True or rare=False for an odds or hazard ratio", "neither",
                               "rare=True if fewer than 15 % have the outcome, else False")  # fmt: skip
+    check_level(level)
     outcome, z = "the outcome", normal_quantile(0.5 + level / 2)
     if isinstance(effect, Effects):
         outcome = str(effect.labels["outcome"].iloc[0]) if "outcome" in effect.labels else effect.labels["term"].iloc[0]

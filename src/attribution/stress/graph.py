@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..design.table import to_pandas
-from ..errors import DesignError, spelling
+from ..errors import DesignError, check_level, spelling
 from ..results import Check
 from .independence import partial_correlations
 
@@ -114,12 +114,18 @@ def adjustment_set(
     graph: str, treatment: str, outcome: str, *, covariates: Sequence[str], columns: Columns | None = None,
     instruments: Literal["refuse", "allow"] = "refuse",
 ) -> Check:  # fmt: skip
-    """Do the design's covariates close every back door of the study's causal graph?
+    """Do the design's covariates close every back door of the study's causal graph? Estimates nothing.
 
-    A covariate set identifies the effect when it holds no descendant of the treatment and separates treatment and
-    outcome once the treatment's own arrows are cut (Pearl 1995; van der Zander et al. 2014). DoWhy's graph functions
-    answer each question of separation, and the number of questions is linear in the nodes. Its identification as a
-    whole tries sets one by one: like its "efficient" variants, it takes exponential time in the common causes.
+    Estimand : none; whether these covariates identify the total effect of treatment on the outcome, and which would.
+    Assumes : that the graph is true: what it leaves out, the answer leaves out.
+    Estimator : back-door criterion: the set holds no descendant of the treatment and separates treatment and outcome
+        once the treatment's own arrows are cut (Pearl 1995; van der Zander et al. 2014). DoWhy's graph functions answer
+        each question of separation, and the number of questions is linear in the nodes. Its identification as a whole
+        tries sets one by one: like its "efficient" variants, it takes exponential time in the common causes.
+    Std. errors : none.
+    Edge cases : covariates that no node stands for are named in the text. `needed` is one sufficient set among the
+        recorded nodes, with as much of the design's own as suffices; where none suffices, the unrecorded are named.
+    Checked : DoWhy's exhaustive search on random graphs.
 
     Parameters
     ----------
@@ -278,20 +284,21 @@ def falsify_graph(
     units: Any, graph: str, *, columns: Columns | None = None, person: str | None = None, negligible: float = 0.05,
     level: float = 0.95,
 ) -> Check:  # fmt: skip
-    """Do the data contradict an independence that the causal graph implies?
+    """Do the data contradict an independence that the causal graph implies? Estimates no effect.
 
-    For every two recorded nodes without an arrow between them, DoWhy's graph functions look for recorded nodes that
-    separate them (van der Zander et al. 2014: their recorded causes do, or nothing does), kept minimal. Each such claim
-    "x and y are independent given z" is held against the data by `partial_correlations`.
-    Failed: a dependence larger than `negligible` is shown at `level` after Holm's correction over all claims (Holm
-    1979). Otherwise no verdict, and never passed: many graphs imply the same independences, and none of the claims
-    speaks of causes nobody recorded.
-
+    Estimand : the rank correlation, given z, of every two recorded nodes that the graph says are independent given z.
+    Assumes : rows, or with `person` all rows of one person together, are independent; `units` were not selected on a
+        common consequence of two nodes (such selection makes independent causes move together).
+    Estimator : for every two recorded nodes without an arrow between them, DoWhy's graph functions look for recorded
+        nodes that separate them (van der Zander et al. 2014: their recorded causes do, or nothing does), kept minimal.
+        Each such claim is held against the data by `partial_correlations`. Failed: a dependence larger than
+        `negligible` is shown at `level` after Holm's correction over all claims (Holm 1979). Otherwise no verdict, and
+        never passed: many graphs imply the same independences, and none of the claims speaks of causes nobody recorded.
+    Std. errors : of the partial correlations, see there.
     Edge cases : a node is recorded when a column of `units` stands for it; without the outcome among the columns the
         check is blind to it. Rows with a missing value in a column of the graph are left out and counted. A column
         fixed by those it is held against, or a claim with fewer than 30 rows beyond its regressors, is not tested.
-    Assumes : rows, or with `person` all rows of one person together, are independent; `units` were not selected on a
-        common consequence of two nodes (such selection makes independent causes move together).
+    Checked : Spearman's and within-cell correlations; one true family in twenty refuted in simulation.
 
     Parameters
     ----------
@@ -304,7 +311,12 @@ def falsify_graph(
     -------
     Check "graph falsification"; statistic is the number of claims refuted. Its table has one row a claim and pair of
     columns: x, y, given, column_x, column_y, correlation, std_error, p_value (adjusted), refuted.
+
+    Raises
+    ------
+    DesignError : text that is no graph, a cycle, `negligible` or `level` out of range.
     """
+    check_level(level)
     units = to_pandas(units)
     if not 0 <= negligible < 1:
         raise DesignError("negligible between 0 and 1", f"{negligible}", "0.05 is common")

@@ -50,7 +50,10 @@ class HiddenBias(Result):
         else:
             said = (f"The finding (p <= {self.alpha:g}) stands until partners' odds of treatment may differ "
                     f"{self.critical_gamma:.2f} times because of something nobody measured.")  # fmt: skip
-        return "\n".join([head, said, self.table.to_string(index=False, float_format="%.4g"), *self.notes])
+        table = self.table.rename(columns={"gamma": "odds differ", "p_low": "smallest p", "p_high": "largest p",
+                                           "effect_low": "effect from", "effect_high": "to"})  # fmt: skip
+        text = table.to_string(index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}")
+        return "\n".join([head, said, text, *self.notes])
 
 
 def rosenbaum_bounds(
@@ -59,11 +62,13 @@ def rosenbaum_bounds(
 ) -> HiddenBias:  # fmt: skip
     """Largest p-value that hidden bias of size gamma could give a matched comparison: tests no effect on any treated.
 
+    Estimand : none; it tests that treatment moved nobody's outcome. For amounts also one effect, the same for all.
     Assumes : pairs are independent; within a pair the odds of having been the treated one lie in [1/gamma, gamma].
     Estimator : 0/1 outcomes: exact McNemar, P(X >= D) of X ~ Bin(discordant pairs, gamma / (1 + gamma)) (Rosenbaum
         2002, section 4.3.2). Otherwise Wilcoxon's signed rank: average ranks, zero differences dropped, normal
         approximation without continuity correction (section 4.3.3); Hodges & Lehmann's estimate moves between two
         quantiles of the averages of all pairs of differences (section 4.3.4). The critical gamma by bisection.
+    Std. errors : none; p-values are exact (McNemar) or normal (signed rank), at each gamma the largest possible.
     Edge cases : a pair with a missing outcome leaves and is counted. Designs without pairs, with several partners or
         with a comparison that serves twice are refused, as are outcomes with no pair that differs.
     Checked : reference/match/rosenbaum_lalonde (rbounds 2.2; its McNemar takes X > D, which is too small: not ours; its
@@ -72,7 +77,11 @@ def rosenbaum_bounds(
     Parameters
     ----------
     design : 1:1 pairs without replacement, from `match`. outcome, data : as `att`. gammas : >= 1.
-    alternative : "greater" if treatment is claimed to raise the outcome. alpha : one-sided level.
+    alternative : "greater" if treatment is claimed to raise the outcome. alpha : one-sided level, in (0, 1).
+
+    Raises
+    ------
+    EstimationError : no pairs, partners that serve twice, no pair that differs, gammas below 1.
     """
     check_level(1 - alpha)
     if alternative not in ("greater", "less"):

@@ -18,6 +18,7 @@ from ..design.match import match
 from ..design.table import require_columns, to_pandas
 from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
+from ..estimate.sample import numeric
 from ..results import Check, Design
 from .equivalence import say
 from .graph import quiet_dowhy
@@ -35,8 +36,10 @@ def refute(
 ) -> tuple[Check, ...]:  # fmt: skip
     """Refit the whole analysis on data that were tampered with on purpose: it must find nothing, or the same again.
 
-    DoWhy's refuters make the data; every draw refits everything that `build` and `estimate` do (score, design, effect).
-    DoWhy's own propensity estimators keep the first score, so their placebo fails on a sound estimate.
+    Estimand : that of `estimate` on the tampered data; zero by construction, or the estimate itself.
+    Assumes : units are exchangeable. Nothing here sees what nobody recorded, so no kind can raise a grade.
+    Estimator : DoWhy's refuters make the data; every draw refits everything that `build` and `estimate` do (score,
+        design, effect). DoWhy's own propensity estimators keep the first score, so their placebo fails on a sound one.
 
     - placebo: the treatment is dealt out again at random. The effect must be zero.
     - dummy_outcome: the outcome is dealt out again at random. The effect must be zero.
@@ -45,9 +48,11 @@ def refute(
     - bootstrap: as many units, drawn with replacement. The estimate must stay, and vary as its standard error says.
       Refused for matching, where it is invalid (Abadie & Imbens 2008).
 
-    Failed: the mean of the refits is more than 4 Monte-Carlo standard errors from zero (first two); it has moved by
-    more than `largest_shift` standard errors of the estimate (the others); bootstrap estimates vary, beyond Monte-Carlo
-    error, more than 1.5 times as much as the standard error. Otherwise no verdict, never passed.
+    Std. errors : Monte-Carlo errors of the mean of the refits.
+    Verdict : failed if the mean of the refits is more than 4 Monte-Carlo standard errors from zero (first two), if it
+        has moved by more than `largest_shift` standard errors of the estimate (the others), or if bootstrap estimates
+        vary, beyond Monte-Carlo error, more than 1.5 times as much as the standard error. Otherwise no verdict, never
+        passed.
     Edge cases : a draw in which no honest design exists (no overlap by chance) is counted, not hidden. NumPy's global
         random state is left as it was found.
     Checked : reference/match refuters_lalonde (Monte-Carlo bands of IPW).
@@ -141,10 +146,10 @@ def _refuse_invalid(kind: Kind, design: Design) -> None:
 
 def _values(units: pd.DataFrame, outcome: Any, data: pd.DataFrame | None) -> np.ndarray:
     if not isinstance(outcome, str):
-        return np.asarray(outcome, float)
+        return numeric(pd.Series(np.asarray(outcome)), "outcome")
     frame = units if data is None else data.loc[units.index]
     require_columns(frame, [outcome])
-    return frame[outcome].to_numpy(dtype=float, na_value=np.nan)
+    return numeric(frame[outcome], outcome)
 
 
 class _Refit:
