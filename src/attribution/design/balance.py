@@ -149,7 +149,7 @@ def overlap(
 
     Failed when less than `least_covered` of the treated are covered (what is left no longer speaks for the group asked
     about), or a covariate still differs by more than `worst_smd` standard deviations after the design. Passed when none
-    differs by more than `good_smd`. Between the two: not answered. These are facts of the design, no test; the other
+    differs by more than `good_smd`. Between the two: not settled. These are facts of the design, no test; the other
     quantities (range, AUC, effective sample size) are shown and decide nothing.
 
     Parameters

@@ -14,6 +14,7 @@ from ..errors import DesignError, EstimationError
 from ..estimate.att import att
 from ..inference import normal_quantile, student_quantile, wald
 from ..results import Check, Design, Effects
+from ..results.tables import amount
 
 NOT_REJECTED = "not different from zero, which shows nothing"
 
@@ -27,7 +28,7 @@ def placebo_outcome(
     The whole design is refitted without `drop`, so the placebo outcome cannot be balanced by construction.
     Failed: the `level` interval excludes zero, for an outcome the headline design did not hold. Passed: the interval of
     level 2*level - 1 lies inside plus or minus `margin_sd` standard deviations of the treated units' placebo outcome
-    (two one-sided tests, Hartman & Hidalgo 2018). Not answered (`passed=None`): between the two, or zero is excluded
+    (two one-sided tests, Hartman & Hidalgo 2018). Not settled (`passed=None`): between the two, or zero is excluded
     once an outcome that the headline design does hold was taken out of it: either that covariate matters, or something
     hidden does, and the data cannot say which.
 
@@ -63,7 +64,8 @@ def placebo_outcome(
         passed = None
         left_out = " and ".join(map(_named, drop))
         verdict = f"differs from zero once {left_out} is left out: the full design rests on that"
-    text = f"Placebo on {_named(outcome)}: {_say(estimate)} (standard error {_say(std_error)}) {verdict}."
+    size, error = (amount(value, effect.unit) for value in (estimate, std_error))
+    text = f"Placebo on {_named(outcome)}: {size} (standard error {error}) {verdict}."
     return Check(
         name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
         statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
@@ -82,7 +84,7 @@ def pre_period(
 
     Failed: a joint Wald test of all pre-period effects rejects at 1 - `level`. Passed: their average is shown to lie
     within `margin_sd` standard deviations (two one-sided tests); never without `spread`, since not rejecting shows
-    nothing. Between the two: not answered.
+    nothing. Between the two: not settled.
     Checked : reference/did (the pre-test of R did 2.5.1, on ATT(g, t)).
 
     Parameters
@@ -108,8 +110,8 @@ def pre_period(
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
     passed = _equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
     text = (
-        f"Effects before date zero ({int(use.sum())} estimated): on average {_say(estimate)} "
-        f"(standard error {_say(std_error)}); {said}: "
+        f"Effects before date zero ({int(use.sum())} estimated): on average {amount(estimate, effects.unit)} "
+        f"(standard error {amount(std_error, effects.unit)}); {said}: "
         f"{_verdict(passed, margin_sd) if spread or passed is False else NOT_REJECTED}."
     )
     return Check(
@@ -123,10 +125,6 @@ def _named(column: str) -> str:
     """income_lag_1 -> income 1 period before date zero."""
     name, _, lag = column.partition("_lag_")
     return f"{name} {lag} period{'s' if lag != '1' else ''} before date zero" if lag else name.replace("_", " ")
-
-
-def _say(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _equivalent(rejected, estimate: float, std_error: float, margin: float, level: float, dof=None) -> bool | None:

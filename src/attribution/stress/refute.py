@@ -19,6 +19,7 @@ from ..design.table import require_columns, to_pandas
 from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
 from ..results import Check, Design
+from ..results.tables import amount
 from .graph import quiet_dowhy
 
 Kind = Literal["placebo", "random_common_cause", "subset", "bootstrap", "dummy_outcome"]
@@ -46,7 +47,7 @@ def refute(
 
     Failed: the mean of the refits is more than 4 Monte-Carlo standard errors from zero (first two); it has moved by
     more than `largest_shift` standard errors of the estimate (the others); bootstrap estimates vary, beyond Monte-Carlo
-    error, more than 1.5 times as much as the standard error. Otherwise no verdict, never passed.
+    error, more than 1.5 times as much as the standard error. Otherwise no fault was found; never passed.
     Edge cases : a draw in which no honest design exists (no overlap by chance) is counted, not hidden. NumPy's global
         random state is left as it was found.
     Checked : reference/match refuters_lalonde (Monte-Carlo bands of IPW).
@@ -77,6 +78,7 @@ def refute(
     y = _values(units, outcome, data)
     effect = estimate(design, y)
     value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
+    say = partial(amount, unit=getattr(effect, "unit", ""))
     checks = []
     for kind in kinds or [kind for kind in KINDS if attempt(_refuse_invalid, kind, design)[1] == ""]:
         draws = _draws(kind, units, y, design, value, build, estimate, n, seed, fraction)
@@ -85,7 +87,7 @@ def refute(
             raise DesignError("at least two refits for which a design exists", f"{len(good)} of {n} ({kind})",
                               "use more units or fewer covariates")  # fmt: skip
         judge = _must_vanish if kind in ("placebo", "dummy_outcome") else _must_stay
-        checks.append(judge(kind, good, draws, value, std_error, largest_shift))
+        checks.append(judge(kind, good, draws, value, std_error, largest_shift, say))
     return tuple(checks)
 
 
@@ -238,7 +240,7 @@ def _draws(
     return np.array(values)
 
 
-def _must_vanish(kind, good, draws, value, std_error, largest_shift) -> Check:
+def _must_vanish(kind, good, draws, value, std_error, largest_shift, say) -> Check:
     mean, spread = float(good.mean()), float(good.std(ddof=1))
     error = spread / np.sqrt(len(good))
     passed = False if abs(mean) > 4 * error else None
@@ -247,8 +249,8 @@ def _must_vanish(kind, good, draws, value, std_error, largest_shift) -> Check:
     verdict = ("is not zero, as it should be: the procedure itself is at fault" if passed is False
                else "is compatible with zero")  # fmt: skip
     text = (f"With the {what} dealt out at random, {len(good)} of {len(draws)} refits: mean effect "
-            f"{_say(mean)} (Monte-Carlo standard error {_say(error)}) {verdict}; their spread is {_say(spread)}, the "
-            f"estimate's standard error {_say(std_error)}.")  # fmt: skip
+            f"{say(mean)} (Monte-Carlo standard error {say(error)}) {verdict}; their spread is {say(spread)}, the "
+            f"estimate's standard error {say(std_error)}.")  # fmt: skip
     return _check(name, f"Does a shuffled {what} show no effect?", mean, error, 4 * error, passed, text, draws)
 
 
@@ -260,22 +262,18 @@ _STAYS = {
 }  # fmt: skip
 
 
-def _must_stay(kind, good, draws, value, std_error, largest_shift) -> Check:
+def _must_stay(kind, good, draws, value, std_error, largest_shift, say) -> Check:
     name, question, cause = _STAYS[kind]
     shift, spread = float(good.mean()) - value, float(good.std(ddof=1))
     limit = largest_shift * std_error
     passed = False if abs(shift) > limit else None
-    text = (f"{cause} moves the estimate from {_say(value)} by {_say(shift)} on average over {len(good)} of "
+    text = (f"{cause} moves the estimate from {say(value)} by {say(shift)} on average over {len(good)} of "
             f"{len(draws)} refits ({abs(shift) / std_error:.2f} standard errors; {largest_shift:g} would be too many); "
-            f"their spread is {_say(spread)}, the estimate's standard error {_say(std_error)}.")  # fmt: skip
+            f"their spread is {say(spread)}, the estimate's standard error {say(std_error)}.")  # fmt: skip
     if kind == "bootstrap" and spread / std_error > 1.5 * (1 + 4 / np.sqrt(2 * (len(good) - 1))):
         passed = False
         text += f" The standard error is too small: resamples vary {spread / std_error:.1f} times as much."
     return _check(name, question, shift, spread / np.sqrt(len(good)), limit, passed, text, draws)
-
-
-def _say(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _check(name, question, statistic, std_error, threshold, passed, text, draws) -> Check:
