@@ -13,10 +13,9 @@ from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
-from .sample import CELLS, complete_weights, left_out, read_outcome
+from .sample import complete_weights, left_out, read_outcome, usual_errors
 from .tie_range import tie_range
 
-FEW_CELLS = 12  # cells or subclasses of one size: from so many on their clustered errors were seen to cover
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
@@ -36,9 +35,10 @@ def att(
         Spiess 2022); HC0 to HC3 of the weighted regression; design and covariate means are held fixed.
         "abadie_imbens" (see there) for pairs with replacement, where nothing is fixed and pairs are no clusters.
         "m_estimation" adds what estimated weights cost (Stefanski & Boos 2002). None: that where weights were
-        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for cells or subclasses that are
-        worth fewer than 12 of one size, (sum n)^2 / sum n^2 with n the treated in each (Kish 1965; too wide by up to a
-        half, but clusters so few are nothing to lean on); else "cluster".
+        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; for cells or subclasses HC1 with `adjust`
+        (whose model takes from a cell what its sum would show), HC3 where they are worth fewer than 12 of one size,
+        (sum n)^2 / sum n^2 with n the treated in each (Kish 1965; too wide by up to a half, but clusters so few are
+        nothing to lean on); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
         for everybody has no standard error.
@@ -123,16 +123,7 @@ def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
         return "m_estimation"
     if design.spec.get("replace") and len(design.pairs):
         return "HC3" if adjust else "abadie_imbens"
-    if design.spec.get("method") in CELLS and _effective_cells(design) < FEW_CELLS:
-        return "HC3"
-    return "cluster"
-
-
-def _effective_cells(design: Design) -> float:
-    """Cells of equal size that would be worth as much: one that holds half of the treated outweighs all others."""
-    whom = design.matched & (design.treated if design.target == "treated" else True)
-    sizes = np.unique(design.strata[whom], return_counts=True)[1].astype(float)
-    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+    return usual_errors(design, adjust)
 
 
 def _regressors(design, adjust, used, t, weights) -> np.ndarray:
