@@ -154,8 +154,8 @@ def overlap(
 
     Parameters
     ----------
-    least_covered : share in [0, 1]. good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin
-        2001).
+    design : from `match`, `stratify`, `weight` or `everyone`. least_covered : share in [0, 1].
+    good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin 2001).
     """
     after = balance(design).table.query("sample == 'after' and covariate != 'distance'")
     t = design.treated

@@ -25,7 +25,7 @@ from .graph import quiet_dowhy
 Kind = Literal["placebo", "random_common_cause", "subset", "bootstrap", "dummy_outcome"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _OUTCOME, _DUMMY = "outcome of the refuter", "dummy_outcome"  # the second is DoWhy's name
-_MATCHING = ("nearest", "optimal", "full")
+_MATCHING = ("nearest", "optimal", "full", "cardinality")
 
 
 def refute(
