@@ -240,7 +240,7 @@ def say_number(value: Any, unit: str, *, signed: bool = False, scale: float | No
         return f"{_signless(f'{value:+.1f}')} points"
     size = abs(value if scale is None else scale)
     whole = scale is None and float(value).is_integer()
-    digits = 0 if size >= 100 or whole else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    digits = 0 if size >= 100 or whole or unit == "people" else 1 if size >= 10 else 2 if size >= 0.1 else 3
     text = f"{value:{plus},.{digits}f}"
     return "0" if text.strip("+-0.,") == "" else text.replace("-", MINUS)
 
