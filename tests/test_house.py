@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -40,6 +41,18 @@ def test_every_public_name_resolves():
     import attribution
 
     assert all(getattr(attribution, name) is not None for name in attribution.__all__)
+
+
+def test_every_public_function_says_what_it_takes():
+    import attribution as at
+
+    public = [getattr(at, name) for name in at.__all__ if name not in ("__version__", "plots")]
+    outside = ("attribution.estimate", "attribution.stress")
+    functions = [f for f in public if inspect.isfunction(f) and not f.__module__.startswith(outside)]
+    assert len(functions) > 30
+    takes = [f for f in functions if inspect.signature(f).parameters]
+    silent = [f.__name__ for f in takes if "Parameters\n" not in (inspect.getdoc(f) or "")]
+    assert not silent
 
 
 def test_there_are_seven_notebooks():

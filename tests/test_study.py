@@ -58,7 +58,11 @@ def test_a_study_is_frozen_to_the_bottom():
 def test_defaults_and_sections():
     study = tiny()
     assert (study.name, study.year, study.years, study.horizon_months) == ("tiny", 2024, [2023, 2024], 12)
-    assert (study.disclosure.min_cell, study.disclosure.min_cell_sensitive, study.disclosure.percent_min_n) == (10, 11, 25)
+    assert (study.disclosure.min_cell, study.disclosure.min_cell_sensitive, study.disclosure.percent_min_n) == (
+        10,
+        11,
+        25,
+    )
     assert study.did.base_period is None, "no default for what decides the answer"
     assert study.data_until == "2024-12-31"
     assert tiny(study__data_until="2024-06-30").data_until == "2024-06-30"
@@ -132,7 +136,8 @@ BAD = {
     "subgroups of a stranger": (dict(design__subgroups=["shoe"]), "design.subgroups", "name only"),
     "thresholds that are no amounts": (
         dict(outcomes__income={"title": "Income", "column": "c", "gain_thresholds": [0, 0]}),
-        "outcomes.income.gain_thresholds", "amounts",
+        "outcomes.income.gain_thresholds",
+        "amounts",
     ),
     "caliper of zero": (dict(design__caliper_sd=0), "design.caliper_sd", "above 0"),
     "positive base period": (dict(did={"base_period": 2}), "did.base_period", "negative"),

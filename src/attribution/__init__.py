@@ -57,7 +57,12 @@ _WHERE = {
     "findings.income": ["Income", "income_base_curve", "income_bounds", "income_effects"],
     "findings.household": ["Household", "household_effects", "tell_household"],
     "findings.comparison": [
-        "Comparison", "compare", "compare_all", "compare_tiers", "match_options", "why_no_placement",
+        "Comparison",
+        "compare",
+        "compare_all",
+        "compare_tiers",
+        "match_options",
+        "why_no_placement",
     ],
     "cohorts.reach": ["reach"],
     "cohorts.sequential": ["risk_sets"],

@@ -74,6 +74,10 @@ def attempt(function: Callable[..., Result], *arguments: Any, **options: Any) ->
     """(result, "") or (None, why not): for reports that say *not estimable* where no honest answer exists.
 
     Only a DesignError or an EstimationError becomes a reason; broken data still stop the run.
+
+    Parameters
+    ----------
+    function : called with the arguments and options.
     """
     try:
         return function(*arguments, **options), ""

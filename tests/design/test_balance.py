@@ -352,7 +352,7 @@ def test_the_table_reads_in_words():
     assert {"Age²", "race: black", "Age × race: black", "educ × re74"} <= set(shown.index)
     assert shown.loc["Married: yes × nodegree: no", "in words"] == "far apart (over 0.25 SD)"
     assert "narrower among the treated" in shown.loc["Age", "in words"]
-    assert shown.loc["re74", "in words"] == "shape differs (KS over 0.1)"
+    assert shown.loc["re74", "in words"] == "shape differs (distributions over 0.1 apart)"
     assert shown.loc["educ", "in words"] == "close"
     text = found.summary()
     assert "of 63 covariates, squares and interactions differ by more than 0.1 SD" in text and "−0.31" in text

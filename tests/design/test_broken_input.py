@@ -234,6 +234,8 @@ def test_one_treated_unit_has_no_standard_error(men):
     assert design.tidy().set_index("sample").loc["matched", "treated"] == 1
     with pytest.raises(at.EstimationError, match="alone decides a coefficient.*\\[1\\].*one unit of an arm"):
         at.att(design, "re78")
+
+
 def test_a_name_that_does_not_exist_is_answered_with_the_one_that_it_resembles():
     units = data("lalonde")
     with pytest.raises(

@@ -81,6 +81,7 @@ def _solve(moments, theta):
 
 def did_2x2(method, x, d, w, dy):
     """(estimate, influence / n) of one comparison; x has its intercept."""
+
     def moments(theta):
         return _moments(theta, method, x, d, w, dy)
 
@@ -91,6 +92,7 @@ def did_2x2(method, x, d, w, dy):
 
 def did_2x2_rc(method, x, d, t, w, y, *, nuisances_known=False):
     """(estimate, influence / n) from repeated cross-sections; nuisances_known: the first stages add nothing."""
+
     def moments(theta):
         return _repeated_moments(theta, method, x, d, t, w, y)
 

@@ -210,3 +210,20 @@ def test_the_summary_says_the_range_over_orders_of_ties():
     assert "over 50 orders of equally near units" in told.summary()
     alone = match(school(60), "treated", covariates=["x"])  # nobody is equally near
     assert att(alone, "y", tie_orders=50).notes == att(alone, "y").notes
+
+
+def test_a_dozen_cells_of_which_two_hold_most_of_the_treated_are_no_dozen_clusters():
+    """Lalonde by race, marriage and diploma: clustered by cells the interval covers zero in 79 % of 400 draws."""
+    comparison = [20, 42, 11, 14, 8, 24, 7, 22, 55, 60, 72, 94]
+    treated = [37, 90, 6, 23, 1, 7, 1, 2, 7, 8, 2, 1]
+    cell = np.repeat(np.arange(12), np.add(comparison, treated))
+    arm = np.concatenate([np.repeat([0, 1], [a, b]) for a, b in zip(comparison, treated, strict=True)])
+    units = pd.DataFrame({"t": arm, "cell": [f"c{k:02d}" for k in cell]})
+    design, rng = stratify(units, "t", covariates=["cell"], method="exact"), np.random.default_rng(0)
+    inside = {None: 0, "cluster": 0}
+    for _ in range(150):
+        y = rng.normal(size=len(units))
+        for vcov in inside:
+            row = att(design, y, vcov=vcov).tidy().iloc[0]
+            inside[vcov] += row["conf_low"] <= 0 <= row["conf_high"]
+    assert inside[None] >= 135 and inside["cluster"] <= 128  # of 150; 142.5 are right

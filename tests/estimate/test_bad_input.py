@@ -289,6 +289,7 @@ def test_an_object_column_is_read_to_its_last_value():
 @pytest.mark.parametrize("kind", ["long", "wide", "cross-section"])
 def test_names_mean_nothing(renamed, kind):
     """Words of SQL, quotes, and the very names that queries use inside."""
+
     def named(frame, to):
         names = {"unit": to["unit"], "cohort": to["g"], "weight": to["w"], "cluster": to["k"],
                  "covariates": [to["x"], to["s"]], "period": to["t"], "outcome": to["y"]}  # fmt: skip

@@ -341,4 +341,3 @@ def test_periods_may_be_any_two_whole_numbers():
     early = at.did_2x2(frame.assign(t=frame["t"] - 2), outcome="y", period="t", treated="d", method="reg", unit="u")
     assert (early.estimate[0], early.std_error[0]) == pytest.approx((plain.estimate[0], plain.std_error[0]))
     assert early.labels["period"].tolist() == [0]
-

@@ -183,7 +183,7 @@ def test_recovers_a_risk_difference(seeds):
 
         frame["placed"] = (rng.random(len(frame)) < risk(frame["treated"])).astype(int)
         design = at.match(frame, "treated", covariates=["x", "b"], caliper_sd=0.2)
-        speaks = (design.treated & design.matched)
+        speaks = design.treated & design.matched
         truth = (risk(1) - risk(0))[speaks].mean()
         effect = at.g_computation(design, "placed")
         low, high = effect.conf_int()
@@ -200,3 +200,19 @@ def test_row_order_does_not_matter():
     found = [at.g_computation(everyone(f, "treated"), "placed", adjust=["x", "b"]) for f in (plain, mixed)]
     np.testing.assert_allclose(found[0].estimate, found[1].estimate, rtol=1e-10)
     np.testing.assert_allclose(found[0].std_error, found[1].std_error, rtol=1e-9)
+
+
+def test_a_model_with_the_cells_in_it_leaves_their_sums_nothing_to_show():
+    """Summed within cells that the model holds, scores are zero: the standard error was 1e-11 and covered nothing."""
+    rng, inside = np.random.default_rng(1), 0
+    units = pd.DataFrame({"t": np.tile([1, 0, 0], 100), "cell": np.repeat([f"c{k}" for k in range(20)], 15)})
+    design = at.stratify(units, "t", covariates=["cell"], method="exact")
+    for _ in range(100):
+        y = rng.normal(size=len(units))
+        effect = at.g_computation(design, y, model="linear")
+        linear = at.att(design, y, adjust=["cell"])
+        assert effect.spec["vcov"] == linear.spec["vcov"] == "HC1"
+        assert effect.std_error[0] == pytest.approx(linear.std_error[0], rel=0.05)
+        row = effect.tidy().iloc[0]
+        inside += row["conf_low"] <= 0 <= row["conf_high"]
+    assert 88 <= inside <= 99

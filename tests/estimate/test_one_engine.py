@@ -453,7 +453,6 @@ def test_odd_balances_are_refused(balance):
         aggregate(fit(panel(n=100, seed=1)), by="event_time", balance=balance)
 
 
-
 def test_a_gap_gives_cohorts_different_last_periods_and_bounds_refuse():
     frame = panel(n=400, seed=2, periods=(1, 2, 3, 5, 6, 7), cohorts=(3, 5))
     gt = fit(frame, comparison="never_treated", base_period="universal")

@@ -60,6 +60,8 @@ def test_an_outcome_that_hardly_anybody_has_is_not_told(study, one):
         with pytest.raises(at.DesignError, match="fewer people"):
             ask(study, few, "employed_h")
     assert gained.by_group(study, few, "employed_h") == {}
+    assert gained.not_shown(study, {}).endswith("too few people in a group: No school diploma, Black)")
+    assert gained.not_shown(study, dict.fromkeys(study.design.subgroups)) == ""
 
 
 def test_thresholds_come_from_the_plan(study, one):

@@ -1,5 +1,6 @@
 """Grades come from checks of the design; refuters and causal graphs can only lower them."""
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +35,13 @@ def test_refuters_alone_conclude_nothing(passed):
     alone = grade([check(passed, only_lowers=True)])
     assert str(alone) == "cannot conclude: No check of the design was made."
     assert grade([check(passed)]).level == ("moderate" if passed else "weak")
+
+
+def test_verdicts_have_one_wording():
+    plain = dict(statistic=0.0, std_error=None, threshold=None, name="r", question="Is it?", text="t")
+    words = [Check(**plain, passed=passed).verdict for passed in (True, False, None)]
+    assert words == ["passed", "failed", "not settled"]
+    lowers = Check(**plain, passed=None, only_lowers=True)
+    assert lowers.verdict == lowers.tidy()["verdict"].item() == "no fault found"
+    assert lowers.summary().startswith("Is it? no fault found")
+    assert Check(**plain, passed=None, only_lowers=True, table=pd.DataFrame()).verdict == "nothing to test"

@@ -190,7 +190,9 @@ def test_broken(name):
     change, table, column, count, keys = BROKEN[name]
     study = small(change)
     problems = check(study)
-    found = [p for p in problems.errors if (p.table, p.column) == (table, column) and (count is None or p.count == count)]
+    found = [
+        p for p in problems.errors if (p.table, p.column) == (table, column) and (count is None or p.count == count)
+    ]
     assert found, problems.summary()
     problem = found[0]
     assert len(problem.mend) > 5 and problem.required and problem.found
@@ -239,7 +241,10 @@ def test_planned_dates_may_lie_ahead():
 
 def test_open_applications_need_no_reason():
     study = small()
-    assert study.sql("SELECT COUNT(*) AS n FROM applications WHERE stage = 'test' AND reason_not_started IS NULL")["n"][0] == 2
+    assert (
+        study.sql("SELECT COUNT(*) AS n FROM applications WHERE stage = 'test' AND reason_not_started IS NULL")["n"][0]
+        == 2
+    )
 
 
 def test_whole_numbers_stored_as_floats_are_fine():

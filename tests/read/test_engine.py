@@ -57,7 +57,9 @@ def test_parquet_csv_duckdb_and_frames_agree(folder, tmp_path):
     con.close()
     memory = Study.from_tables(config(), tables())
     expected = memory.table("enrolments"), memory.table("applications"), memory.table("income_panel")
-    for k, where in enumerate([folder, tmp_path / "csv", tmp_path / "all.duckdb", f"duckdb://{tmp_path / 'all.duckdb'}"]):
+    for k, where in enumerate(
+        [folder, tmp_path / "csv", tmp_path / "all.duckdb", f"duckdb://{tmp_path / 'all.duckdb'}"]
+    ):
         study = Study.open(study_of(where, tmp_path, f"s{k}"), check=False)
         assert not check(study).errors, check(study).summary()
         for name, frame in zip(("enrolments", "applications", "income_panel"), expected, strict=True):
@@ -83,8 +85,12 @@ def test_ids_with_leading_zeros_survive_csv(tmp_path):
 
 
 def test_a_semicolon_csv_is_read(tmp_path):
-    (tmp_path / "definitions.csv").write_text("def_id;version;valid_from;change_note\nd;1;2024-01-01;a, b\n", encoding="utf-8")
-    assert query(open_engine(tmp_path, sql_types()), "SELECT change_note AS c FROM definitions").to_pylist() == [{"c": "a, b"}]
+    (tmp_path / "definitions.csv").write_text(
+        "def_id;version;valid_from;change_note\nd;1;2024-01-01;a, b\n", encoding="utf-8"
+    )
+    assert query(open_engine(tmp_path, sql_types()), "SELECT change_note AS c FROM definitions").to_pylist() == [
+        {"c": "a, b"}
+    ]
 
 
 def test_truncated_parquet_is_named(folder):

@@ -134,6 +134,7 @@ def linear_map(d: Design, frame: pd.DataFrame, y: np.ndarray) -> Map:
 
 def row_of_unit(cells, frame: pd.DataFrame, covariates: bool) -> np.ndarray:
     """The moment row that each unit is in: its cluster, cohort and covariate."""
+
     def key(columns):
         return list(map(tuple, np.round(np.nan_to_num(np.column_stack(columns), nan=-1.0), 9)))
 

@@ -75,7 +75,7 @@ def test_a_dip_fails_none_is_shown_absent_and_few_units_say_nothing():
     assert at.dip_test(simulated(depth=1.0), **window).passed is False
     assert at.dip_test(simulated(3_000), **window).passed is True
     few = at.dip_test(simulated(24, seed=3), **window)
-    assert few.passed is None and few.tidy()["verdict"].item() == "not rejected"
+    assert few.passed is None and few.tidy()["verdict"].item() == "not settled"
 
 
 def test_the_size_of_the_test_is_its_level():

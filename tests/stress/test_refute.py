@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matching_reference import LALONDE, case, data, school
 
+from attribution.design.cardinality import cardinality_match
 from attribution.design.match import match
 from attribution.design.propensity import propensity
 from attribution.errors import DesignError
@@ -92,6 +93,13 @@ def test_bootstrap_of_matching_is_refused():
     build = partial(match, covariates=["x", "b"])
     with pytest.raises(DesignError, match="Abadie & Imbens 2008"):
         refute(school(200), "treated", outcome="y", build=build, kinds=["subset", "bootstrap"], n=5)
+
+
+def test_bootstrap_of_cardinality_matching_is_refused():
+    """Its answer jumps with the units at hand, as a nearest neighbour's does, and no theorem says otherwise."""
+    build = partial(cardinality_match, covariates=["x", "b"])
+    with pytest.raises(DesignError, match="imitate"):
+        refute(school(200), "treated", outcome="y", build=build, kinds=["bootstrap"], n=2)
 
 
 def test_a_continuous_covariate_is_not_offered_to_exact_cells():

@@ -15,6 +15,7 @@ from ..study import Study
 
 LAGS = 8
 
+
 @dataclass(frozen=True)
 class People:
     """SQL that numbers people (person_id, k = 0, 1, ...), its parameters, and how many numbers are in use."""

@@ -26,6 +26,10 @@ _SENSITIVE = {"disability": "people with a disability", "refugee": "refugees", "
 def reach(study: Study) -> pd.DataFrame:
     """People who started in the cohort year.
 
+    Parameters
+    ----------
+    study : an opened `Study`.
+
     Returns
     -------
     One row a tier and group: tier, group, n (persons), of (persons whose answer is known; groups nobody answered

@@ -150,13 +150,13 @@ def overlap(design: Design, *, least_covered: float = 0.75, good_smd: float = 0.
 
     Failed when less than `least_covered` of the treated are covered (what is left no longer speaks for the group asked
     about), or a covariate still differs by more than `worst_smd` standard deviations after the design. Passed when none
-    differs by more than `good_smd`. Between the two: not answered. These are facts of the design, no test; the other
+    differs by more than `good_smd`. Between the two: not settled. These are facts of the design, no test; the other
     quantities (range, AUC, effective sample size) are shown and decide nothing.
 
     Parameters
     ----------
-    least_covered : share in [0, 1]. good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin
-        2001).
+    design : from `match`, `stratify`, `weight` or `everyone`. least_covered : share in [0, 1].
+    good_smd, worst_smd : SDs as `balance` takes them (0.1: Stuart 2010; 0.25: Rubin 2001).
     """
     after = balance(design).after
     t = design.treated

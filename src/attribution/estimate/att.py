@@ -13,10 +13,9 @@ from ..design.table import encode
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
 from .m_estimation import m_estimation
-from .sample import CELLS, complete_weights, held_fixed, left_out, read_outcome, unit_of
+from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of, usual_errors
 from .tie_range import tie_range
 
-FEW_CELLS = 12  # cells or subclasses: from so many on their clustered errors were seen to cover
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
@@ -36,8 +35,10 @@ def att(
         Spiess 2022); HC0 to HC3 of the weighted regression; design and covariate means are held fixed.
         "abadie_imbens" (see there) for pairs with replacement, where nothing is fixed and pairs are no clusters.
         "m_estimation" adds what estimated weights cost (Stefanski & Boos 2002). None: that where weights were
-        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; HC3 for fewer than 12 cells or subclasses
-        (too wide by up to a half, but clusters so few are nothing to lean on); else "cluster".
+        estimated; else "abadie_imbens" with replacement, HC3 with `adjust`; for cells or subclasses HC1 with `adjust`
+        (whose model takes from a cell what its sum would show), HC3 where they are worth fewer than 12 of one size,
+        (sum n)^2 / sum n^2 with n the treated in each (Kish 1965; too wide by up to a half, but clusters so few are
+        nothing to lean on); else "cluster".
     Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
         several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
         for everybody has no standard error.
@@ -120,8 +121,7 @@ def _usual(design: Design, adjust: Sequence[str]) -> Vcov:
         return "m_estimation"
     if design.spec.get("replace") and len(design.pairs):
         return "HC3" if adjust else "abadie_imbens"
-    cells = design.spec.get("method") in CELLS
-    return "HC3" if cells and len(np.unique(design.strata[design.matched])) < FEW_CELLS else "cluster"
+    return usual_errors(design, adjust)
 
 
 def _regressors(design, adjust, name, y, used, weights) -> np.ndarray:

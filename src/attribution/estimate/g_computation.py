@@ -15,7 +15,7 @@ from ..inference import normal_quantile
 from ..results import Design, Effects
 from .clustered import cluster_scores, satterthwaite_dof
 from .glm import Family, regress
-from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of
+from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of, usual_errors
 
 Scale = Literal["difference", "ratio", "odds_ratio"]
 Vcov = Literal["cluster", "m_estimation", "HC0", "HC1", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3"]
@@ -36,7 +36,8 @@ def g_computation(
         likelihood (the treatment x covariates model), predicted for the target with and without treatment.
     Std. errors : delta method of the coefficients' sandwich, the target's covariates held fixed. "cluster": by pair or
         stratum, or by `cluster`, times G/(G-1), and for a linear model (n-1)/(n-k); "m_estimation": with the
-        equations of the design weights; HC0, HC1, HC3. None: that where they were estimated, else "cluster".
+        equations of the design weights; HC0, HC1, HC3. None: that where they were estimated; for cells or
+        subclasses as in `att`; else "cluster".
         CR0 to CR3: cluster-robust errors of the linear model for few clusters, CR2 with Satterthwaite's degrees of
         freedom (`clustered`). Ratios are estimated on the log scale; the note shows them exponentiated.
     Edge cases : missing outcomes leave with their pair, counted. A level in which all outcomes of an arm are alike: the
@@ -128,7 +129,8 @@ def read_adjustment(
         raise EstimationError("two or more units with weight and an outcome in both arms",
                               f"{n1} treated, {n0} comparison", "check the outcome's horizon and censoring",
                               column=name, count=dropped)  # fmt: skip
-    kind: str = vcov or ("m_estimation" if design.weight_model is not None else "cluster")
+    usual = "cluster" if cluster is not None else usual_errors(design, adjust)
+    kind: str = vcov or ("m_estimation" if design.weight_model is not None else usual)
     if kind == "m_estimation" and design.weight_model is None:
         raise EstimationError('a design with a weight_model, for vcov="m_estimation"', "none", 'use vcov="cluster"')
     if cluster is not None:
@@ -182,8 +184,10 @@ def potential_means(
         if interact or a == 0:
             fit = regress(own, outcome[rows_in], w[rows_in], family=model, names=names, where=where)
             if fit.separated:
-                notes.append(f"The {model} fits the outcome of {fit.separated:,} units{where} exactly (a level in "
-                             "which all outcomes are alike): the standard error cannot know otherwise.")
+                notes.append(
+                    f"The {model} fits the outcome of {fit.separated:,} units{where} exactly (a level in "
+                    "which all outcomes are alike): the standard error cannot know otherwise."
+                )
         means[a] = fit.mean(asked) @ over
         load = fit.bread @ (asked.T @ (fit.slope(asked)[:, None] * over))  # (k, J): means by error of a coefficient
         u = fit.u / (1 - fit.lever(own)) if sample.vcov == "HC3" else fit.u

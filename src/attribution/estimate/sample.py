@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from ..errors import EstimationError, spelling
 from ..results import Design, require_design
 
 CELLS = ("exact", "coarsened", "subclass")  # methods whose strata are made again where outcomes are missing
+FEW_CELLS = 12  # of one size: from so many on errors clustered by them were seen to cover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,22 @@ def sample(design: Design, outcome: Any, data: pd.DataFrame | None = None, *, le
 def unit_of(y: np.ndarray, name: str) -> str:
     """The unit of an effect where the caller names none: "share" for a 0/1 outcome."""
     return "share" if np.isin(y, (0.0, 1.0)).all() else f"units of {name}"
+
+
+def usual_errors(design: Design, adjust: Sequence[str]) -> Literal["cluster", "HC1", "HC3"]:
+    """Errors summed within the design's groups: pairs always; cells and subclasses where they are many.
+
+    One cell that holds half of the treated outweighs all others, so they count by (sum n)^2 / sum n^2 (Kish 1965): HC3
+    where that is few. With covariates in the outcome model the scores of a cell add up to little or nothing, however
+    many cells there are: HC1, because HC3 does not exist where a covariate tells one treated unit from all others.
+    """
+    if design.spec.get("method") not in CELLS:
+        return "cluster"
+    if len(adjust):
+        return "HC1"
+    whom = design.matched & (design.treated if design.target == "treated" else True)
+    sizes = np.unique(design.strata[whom], return_counts=True)[1].astype(float)
+    return "cluster" if sizes.sum() ** 2 >= FEW_CELLS * (sizes**2).sum() else "HC3"
 
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:

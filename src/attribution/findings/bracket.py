@@ -26,6 +26,18 @@ def bracket(study: Study, one: Comparison, outcome: str) -> dict[str, Effects]:
     """The effect on `outcome` by each declared estimator, headline first; all on the same cohort and pool.
 
     Matched pairs; the same pairs with regression on the covariates; two partners for each starter.
+
+    Parameters
+    ----------
+    study : an opened `Study`. one : from `compare`. outcome : 0/1 or money column of its cohort's outcomes.
+
+    Returns
+    -------
+    Estimator in words -> Effects of one term, the ATT of that design, in shares (0/1 outcome) or the outcome's unit.
+
+    Raises
+    ------
+    DesignError : one of the designs does not exist. EstimationError : too few people with an outcome.
     """
     plan, data = study.design, one.cohort.outcomes
     options = {**match_options(study), "ratio": plan.ratio + 1}
@@ -57,6 +69,14 @@ def income_bracket(study: Study, one: Comparison, income: Income) -> dict[str, D
     partners at the horizon; and, where the application is dated, those of `recommended_did` that do not rest on the
     last period before: the chosen one is marked, and carries the reason it was chosen for. Each has the grade of its
     own checks. Counts of people so close that their difference would be a small cell are told as the headline's.
+
+    Parameters
+    ----------
+    study : an opened `Study`. one : from `compare`. income : from `income_effects` on it.
+
+    Returns
+    -------
+    Estimator in words -> Declared: one effect, in the income's unit a period, with its grade and reason.
     """
     unit = study.outcomes["income"].unit
     plain = income_effects(study, one, covariates=False)
@@ -142,7 +162,12 @@ def _att_row(effect: Effects) -> Effects:
 
 
 def disagreement(effects: Mapping[str, Effects | Declared]) -> str:
-    """Why nothing can be concluded when the declared estimators disagree in sign; empty when they agree."""
+    """Why nothing can be concluded when the declared estimators disagree in sign; empty when they agree.
+
+    Parameters
+    ----------
+    effects : name -> one-term Effects or Declared, from `bracket` or `income_bracket`, all of the same quantity.
+    """
     made = [one.effect if isinstance(one, Declared) else one for one in effects.values()]
     signs = {float(np.sign(effect.estimate[0])) for effect in made}
     return "" if len(signs) == 1 else "the estimators declared beforehand disagree in sign"

@@ -172,7 +172,12 @@ def counted(study: Study, tier: str) -> dict[str, Any]:
 
 
 def bridge(*tiers: Bridge) -> Bridge:
-    """One bridge from the bridges of several tiers; tiers are shown side by side and never pooled."""
+    """One bridge from the bridges of several tiers; tiers are shown side by side and never pooled.
+
+    Parameters
+    ----------
+    tiers : one Bridge a tier, from `estimated` or `without_design`; shares are 0 to 1.
+    """
     names = [name for part in tiers for name in part.table["tier"].unique()]
     if len(set(names)) != len(names):
         raise EstimationError("each tier once", f"tiers {names}", "build one bridge a tier")

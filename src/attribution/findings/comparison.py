@@ -82,6 +82,10 @@ def compare(study: Study, tier: str, pool: str | None = None, *, stand_in: str |
 def compare_all(study: Study, tier: str) -> tuple[dict[str, Comparison], dict[str, str]]:
     """Every pool of the study's plan for one tier: the comparisons that exist, and why the others do not.
 
+    Parameters
+    ----------
+    study : an opened `Study`. tier : code of one of its tiers.
+
     Returns
     -------
     (comparisons by pool, headline first; reasons by pool where no honest comparison can be built)
@@ -101,7 +105,16 @@ def compare_all(study: Study, tier: str) -> tuple[dict[str, Comparison], dict[st
 
 
 def compare_tiers(study: Study) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """The headline comparison of every tier, and why the other tiers have none."""
+    """The headline comparison of every tier, and why the other tiers have none.
+
+    Parameters
+    ----------
+    study : an opened `Study`.
+
+    Returns
+    -------
+    (tier -> Comparison with the headline pool; tier -> reason, a sentence)
+    """
     made, refused = {}, {}
     for tier, plan in study.tiers.items():
         one, why = attempt(compare, study, tier) if plan.design != "none" else (None, plan.reason)
@@ -117,14 +130,24 @@ def _of_pool(study: Study, tier: str, pool: str, cohort: Cohort) -> Comparison:
 
 
 def match_options(study: Study) -> dict[str, Any]:
-    """The study's plan as options of `match`: a person serves once, ties go by record."""
+    """The study's plan as options of `match`: a person serves once, ties go by record.
+
+    Parameters
+    ----------
+    study : an opened `Study`; its [design] gives distance, caliper_sd (SDs of the score), ratio, replace and exact.
+    """
     plan = study.design
     return {"distance": plan.distance, "ratio": plan.ratio, "caliper_sd": plan.caliper_sd, "exact": tuple(plan.exact),
             "key": "record_id", "person": "person"}  # fmt: skip
 
 
 def why_no_placement(study: Study, tier: str) -> str:
-    """Why the placement effect of a tier does not exist at the study's horizon; empty where it does."""
+    """Why the placement effect of a tier does not exist at the study's horizon; empty where it does.
+
+    Parameters
+    ----------
+    study : an opened `Study`. tier : code of one of its tiers.
+    """
     plan = study.tiers[tier]
     if plan.design == "none":
         return plan.reason

@@ -114,8 +114,10 @@ def protect_tables(
     tables: Mapping[str, Mapping[str, Any]], *, equal: Iterable[tuple[Hashable, Hashable]] = (), min_cell: int = 10,
     percent_min_n: int = 25,
 ) -> dict[str, pd.DataFrame]:  # fmt: skip
-    """Several linked tables protected together.
+    """Several linked tables protected together: what one hides cannot be read in another.
 
+    Parameters
+    ----------
     tables : name -> the arguments of `protect_table` (frame, counts, shares, values, total, sums, hidden).
     equal : pairs of cells (table, row, column) that are the same people in two tables.
     """

@@ -143,6 +143,7 @@ def _with_outcome(cohort: Cohort) -> pd.DataFrame:
 
 def lalonde_words(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """`lalonde_table` as people read it: one row an estimator, "estimate (standard error)" by pool and outcome."""
+
     def cell(row) -> str:
         return "refused" if pd.isna(row.estimate) else f"{row.estimate:,.0f} ({row.std_error:,.0f})".replace("-", MINUS)
 

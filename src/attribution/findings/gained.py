@@ -118,6 +118,12 @@ def groups_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return Told(pd.DataFrame(rows))
 
 
+def not_shown(study: Study, tables: Mapping[str, pd.DataFrame]) -> str:
+    """The plan's subgroups that `by_group` left out, as the end of a caption; empty where there are none."""
+    left_out = [pretty(name) for name in study.design.subgroups if name not in tables]
+    return f" (not shown, for too few people in a group: {', '.join(left_out)})" if left_out else ""
+
+
 def income_gains(study: Study, one: Comparison) -> Gains:
     """Bounds on the share of matched starters whose income gained, at the plan's thresholds.
 

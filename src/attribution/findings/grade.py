@@ -33,6 +33,15 @@ def grade(checks: Sequence[Check], *, randomised: bool = False) -> Grade:
     It takes checks and nothing else: no estimate, no outcome after treatment and no known answer can reach it.
     Refuters and causal graphs (`Check.only_lowers`) cannot see unobserved confounding: one that fails lowers the grade
     to *cannot conclude*, one that does not counts for nothing, whatever it says of itself.
+
+    Parameters
+    ----------
+    checks : from `overlap`, `placebo_outcome`, `pre_period`, `refute`, `adjustment_set`, ... in any order.
+    randomised : treatment was dealt out at random, by the study's plan.
+
+    Returns
+    -------
+    Grade: level, and one sentence a reason.
     """
     failed = [check for check in checks if check.passed is False]
     if failed:

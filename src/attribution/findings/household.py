@@ -70,7 +70,10 @@ class Household:
 def household_effects(study: Study, one: Comparison, income: Income, *, draws: int = 200) -> Household:
     """Income as households live it: equivalised, by decile, below the poverty line, in euros and as a share.
 
-    income : from `income_effects` on the same comparison. draws : of the bootstrap behind the deciles.
+    Parameters
+    ----------
+    study : an opened `Study`. one : from `compare`. income : from `income_effects` on the same comparison. draws : of
+        the bootstrap behind the deciles.
 
     Raises
     ------
@@ -124,9 +127,13 @@ def household_effects(study: Study, one: Comparison, income: Income, *, draws: i
 def tell_household(findings: Findings, study: Study, tier: str, home: Household, **columns: Any) -> None:
     """Keep what the effect means for households as findings of this tier.
 
-    columns : those shared by all of them (pool, design, estimator, grade, ...). Nothing is said to be caused where the
-    grade or the estimate does not carry it. A ratio outside 0 to 1, or whose set is no interval, is told in words; few
-    people are told as few.
+    Nothing is said to be caused where the grade or the estimate does not carry it. A ratio outside 0 to 1, or whose set
+    is no interval, is told in words; few people are told as few.
+
+    Parameters
+    ----------
+    findings : changed: the findings are added to it. study : an opened `Study`. tier : code of one of its tiers.
+    home : from `household_effects`. columns : those shared by all findings (pool, design, estimator, grade, ...).
     """
     plan = study.outcomes["income"]
     unit, floor = plan.unit, study.disclosure.min_cell_sensitive

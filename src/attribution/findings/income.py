@@ -44,7 +44,10 @@ class Income:
 def income_effects(study: Study, one: Comparison, *, covariates: bool = True, base_period: int | None = None) -> Income:
     """Group-time ATT on income of the covered starters within the risk set of each start period, and its aggregates.
 
-    covariates : doubly robust on the plan's covariates, or none. base_period : event time; None is the plan's.
+    Parameters
+    ----------
+    study : an opened `Study`. one : from `compare`. covariates : doubly robust on the plan's covariates, or none.
+    base_period : event time, in periods since date zero; None is the plan's.
 
     Raises
     ------
@@ -86,6 +89,9 @@ def income_base_curve(
 ) -> Effects:  # fmt: skip
     """Effect on income at the horizon, from one base period after another (`base_curve`).
 
+    Parameters
+    ----------
+    study : an opened `Study`. one : from `compare`. covariates : doubly robust on the plan's, or none.
     bases : event times since date zero or windows; None is every period of [did] before date zero: those in the dip are
         there to show what they would have said. horizon : periods since date zero; None is the study's.
     """
@@ -104,6 +110,15 @@ def income_bounds(study: Study, income: Income, *, mbar: Sequence[float] = (0, 0
     """Honest bounds of the effect at the horizon: how far trends may part before it is gone, with the dip and without.
 
     All periods of [did] before date zero set the size of the steps; those of `dip` are left out in the second variant.
+
+    Parameters
+    ----------
+    study : an opened `Study`. income : from `income_effects`. mbar : sizes of the steps, in multiples of the largest
+        step seen before.
+
+    Raises
+    ------
+    EstimationError : too few periods before the dip, or too few people.
     """
     times = income.events.labels["event_time"].astype(int)
     pre = [int(e) for e in times if e < 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,6 @@ __all__ = [  # what the notebooks use from here, though it is made elsewhere
     "pool_title", "slug",
 ]  # fmt: skip
 
-VERDICT = {True: "passed", False: "failed", None: "not answered"}
 NO_NUMBER = "–"
 TERMS = {
     "observed": "starters (observed)", "counterfactual": "partners (counterfactual)", "att": "difference: the effect",
@@ -148,7 +148,7 @@ def checks_shown(study: Study, made: Mapping[str, Comparison], refused: Mapping[
             "starters": NO_NUMBER if close else _people(study, starters),  # the few left out would be a small cell
             "with a partner": _people(study, kept),
             "largest difference left (SD)": f"{one.balance.worst_smd:.2f}",
-            **{check.name: VERDICT[check.passed] for check in one.checks}, "evidence": one.grade.level,
+            **{check.name: check.verdict for check in one.checks}, "evidence": one.grade.level,
         })  # fmt: skip
     for pool, why in refused.items():
         rows.append({"compared with": pool_title(study, pool), "evidence": "no comparison", "why": plain(why)})
@@ -227,8 +227,27 @@ def checks_in_words(checks: Sequence[tuple[str, Check]]) -> pd.DataFrame:
 
     checks : (title of the tier, check).
     """
-    rows = [(tier, check.question, VERDICT[check.passed], plain(check.text)) for tier, check in checks]
+    rows = [(tier, check.question, check.verdict, plain(check.text)) for tier, check in checks]
     return Told(rows, columns=["tier", "question", "verdict", "found"])
+
+
+def graph_in_words(check: Check) -> pd.DataFrame:
+    """`adjustment_set` for people: the verdict above, and what each cause in the graph is to the plan.
+
+    Returns
+    -------
+    One row a node: cause, role in the graph, recorded, held equal (by the plan), must be (for the graph to allow it).
+    """
+    assert check.table is not None
+    names = {node: pretty(node) for node in check.table["node"]}
+    told = Told({
+        "cause": check.table["node"].map(names), "role in the graph": check.table["role"],
+        **{name: check.table[column].map({True: "yes", False: "no"}) for name, column in
+           (("recorded", "observed"), ("held equal", "in_design"), ("must be", "needed"))},
+    })  # fmt: skip
+    text = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), check.text)
+    told.attrs["caption"] = f"{check.question} {check.verdict.capitalize()}. {text}"
+    return told
 
 
 def dips_in_words(checks: Sequence[tuple[str, Check]]) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 MINUS = "\u2212"
+LONG_NOTE = 120  # letters: a longer note is said once for the same people in a table
 KINDS = {
     "strong": "good", "moderate": "good", "passed": "good", "weak": "mid", "cannot conclude": "bad", "failed": "bad",
-    "not estimable": "none", "not available": "none", "suppressed": "none", "not answered": "none",
-    "no comparison": "none",
+    "not estimable": "none", "not available": "none", "suppressed": "none", "not settled": "none",
+    "no fault found": "none", "nothing to test": "none", "no comparison": "none",
 }  # fmt: skip
 FIGURE = re.compile(r"[-+−<]?[\d–][^a-z]*( ?%| points)?( to .*)?( [A-Z]{3} a \w+)?")
 _NAMES = {
@@ -64,7 +65,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 class Told(pd.DataFrame):
-    """A frame whose notebook display shows every word, no row numbers, and grades as badges."""
+    """A frame whose notebook display shows every word, no row numbers, grades as badges, its caption above."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -78,7 +79,9 @@ class Told(pd.DataFrame):
             if "what" in cells and "note" in self.columns:  # one wide column instead of three narrow ones
                 cells = _folded(pd.DataFrame(self), cells)
             cells.columns = [html.escape(str(name)) for name in cells.columns]
-            return cells.to_html(index=False, border=0, classes="told", escape=False)
+            caption = str(self.attrs.get("caption", ""))
+            above = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
+            return above + cells.to_html(index=False, border=0, classes="told", escape=False)
 
 
 def _folded(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
@@ -121,18 +124,22 @@ def human_table(
 
     tiers, pools : code -> title.
     """
-    rows, seen = [], set()
+    rows, seen, told = [], set(), set()
     for record in records(frame):
         pool = dict(pools or {}).get(record["pool"], record["pool"].replace("_", " "))
         what = say_what(record)
         if (what, record["tier"], pool) in seen and record["estimator"]:
             what = f"{what}; {record['estimator']}"
         seen.add((what, record["tier"], pool))
+        note = plain(record["text"] or record["reason"] or "")
+        if len(note) > LONG_NOTE and (record["tier"], pool, note) in told:
+            note = "checks as above"
+        told.add((record["tier"], pool, note))
         rows.append({
             "tier": dict(tiers or {}).get(record["tier"], record["tier"]), "what": what, "compared with": pool,
             "result": say_estimate(record), "95 % interval": say_interval(record),
             "people": say_number(record["n_covered"], "people"), "evidence": record["grade"] or "",
-            "note": plain(record["text"] or record["reason"] or ""),
+            "note": note,
         })  # fmt: skip
     if not rows:
         return Told()
@@ -233,7 +240,7 @@ def say_number(value: Any, unit: str, *, signed: bool = False, scale: float | No
         return f"{_signless(f'{value:+.1f}')} points"
     size = abs(value if scale is None else scale)
     whole = scale is None and float(value).is_integer()
-    digits = 0 if size >= 100 or whole else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    digits = 0 if size >= 100 or whole or unit == "people" else 1 if size >= 10 else 2 if size >= 0.1 else 3
     text = f"{value:{plus},.{digits}f}"
     return "0" if text.strip("+-0.,") == "" else text.replace("-", MINUS)
 

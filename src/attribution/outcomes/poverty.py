@@ -116,7 +116,12 @@ def gini(y: np.ndarray, w: np.ndarray) -> float:
 
 
 def given_line(line: float, incomes: IncomeOutcome) -> PovertyLine:
-    """A line known from elsewhere (a national statistic), in the unit of these equivalised incomes."""
+    """A line known from elsewhere (a national statistic), in the unit of these equivalised incomes.
+
+    Parameters
+    ----------
+    line : in the unit of `incomes` (money a period). incomes : from `household_income`, equivalised.
+    """
     if not incomes.equivalised or not line > 0:
         raise EstimationError("a line above 0 and equivalised income", f"{line} and {incomes.unit}",
                               'use household_income(equivalise="oecd_modified")')  # fmt: skip

@@ -324,9 +324,7 @@ def _agree(config: Config, raw: Mapping[str, Any]) -> None:
         )
     odd = [pool for pool in config.comparison.pools if pool not in REASONS]
     if needs and config.comparison.kind == "landmark" and odd:
-        raise _disagreement(
-            "comparison.pools", f"statuses of applicants ({', '.join(REASONS)})", odd, "name statuses"
-        )
+        raise _disagreement("comparison.pools", f"statuses of applicants ({', '.join(REASONS)})", odd, "name statuses")
     for name, tier in config.tiers.items():
         if tier.design == "none" and not tier.reason:
             raise _disagreement(

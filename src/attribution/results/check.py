@@ -27,15 +27,25 @@ class Check(Result):
     table: pd.DataFrame | None = None
     only_lowers: bool = False
 
+    @property
+    def verdict(self) -> str:
+        """passed, failed, or not settled: neither could be shown.
+
+        A check that can only lower the grade has no third answer of that kind: no fault found, or nothing to test.
+        """
+        if self.passed is not None:
+            return "passed" if self.passed else "failed"
+        if not self.only_lowers:
+            return "not settled"
+        return "no fault found" if self.table is None or len(self.table) else "nothing to test"
+
     def tidy(self) -> pd.DataFrame:
-        verdict = {True: "passed", False: "failed", None: "not rejected"}[self.passed]
         return pd.DataFrame([{"check": self.name, "question": self.question, "statistic": self.statistic,
-                              "std_error": self.std_error, "threshold": self.threshold, "verdict": verdict,
+                              "std_error": self.std_error, "threshold": self.threshold, "verdict": self.verdict,
                               "text": self.text}])  # fmt: skip
 
     def summary(self) -> str:
-        mark = {True: "passed", False: "FAILED", None: "no verdict"}[self.passed]
-        return f"{self.question} {mark}: {self.text}"
+        return f"{self.question} {'FAILED' if self.passed is False else self.verdict}: {self.text}"
 
 
 def checks_table(checks: Sequence[Check]) -> pd.DataFrame:

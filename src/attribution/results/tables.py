@@ -41,6 +41,14 @@ def short(value: Any) -> str:
     return text.replace("-", "\u2212")
 
 
+def amount(value: float, unit: str = "") -> str:
+    """A number within a sentence: shares in points, money without decimals, small numbers with three digits."""
+    if unit == "share":
+        text = f"{100 * value:.1f}"
+        return f"{'0.0' if text == '-0.0' else text.replace('-', chr(0x2212))} points"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def as_html(
     head: str, frame: pd.DataFrame, notes: Sequence[str], *, alert: str | None = None,
     show: Callable[[Any], str] = cell,

@@ -16,7 +16,8 @@ from ..estimate.did import Base, Comparison, group_time_att
 from ..estimate.group_time import GroupTimeMethod as Method
 from ..estimate.symmetric import side_by_side
 from ..results import Check, Effects
-from .equivalence import equivalent, rejected, say, verdict
+from ..results.tables import amount
+from .equivalence import equivalent, rejected, verdict
 
 TAIL = 0.25  # share of a dip that may be left where a trend is read
 Window = tuple[int, int]
@@ -195,12 +196,17 @@ def dip_check(events: Effects, dip: Window, base: Window, sd: float, margin_sd: 
     found = {False: f"{name}, and the last period before treatment is no base",
              True: f"within {margin_sd} SD of zero", None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
-        f"From event times {base[0]} to {base[1]} until {dip[0]} to {dip[1]} the treated had {moved} "
-        f"{say(abs(estimate))} more than the comparison (standard error {say(std_error)}): {found}."
+        f"From {_span(base)} until {_span(dip)} the treated had {moved} {amount(abs(estimate), events.unit)} "
+        f"more than the comparison (standard error {amount(std_error, events.unit)}): {found}."
     )
     return Check(name="dip", question="Did income stay level until just before treatment?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text,
                  table=events.tidy(level))  # fmt: skip
+
+
+def _span(window: Window) -> str:
+    first, last = window
+    return f"event time {first}" if first == last else f"event times {first} to {last}"
 
 
 def drift_check(
@@ -217,8 +223,9 @@ def drift_check(
     found = {False: "the groups were on different trends", True: f"within {margin_sd} SD of zero",
              None: verdict(None, margin_sd)}[passed]  # fmt: skip
     text = (
-        f"Going on as at event times {before[0]} to {before[1]}, the groups would be {say(estimate)} (standard error "
-        f"{say(std_error)}) further apart over the {span:g} periods between base and outcome: {found}."
+        f"Going on as at {_span(before)}, the groups would be {amount(estimate, events.unit)} (standard error "
+        f"{amount(std_error, events.unit)}) further apart over the {span:g} periods between base and outcome: "
+        f"{found}."
     )
     return Check(name="drift", question="Were the two groups on the same trend before the dip?", statistic=estimate,
                  std_error=std_error, threshold=margin_sd * sd, passed=passed, text=text)  # fmt: skip

@@ -35,8 +35,3 @@ def verdict(passed: bool | None, margin_sd: float) -> str:
         True: f"within {margin_sd} SD of zero",
         None: f"neither different from zero nor shown to be within {margin_sd} SD of it",
     }[passed]
-
-
-def say(value: float) -> str:
-    """A number inside a sentence: whole from a hundred on, else three digits."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -200,6 +200,8 @@ def adjustment_set(
                     needed -= {node}
         roles = {n: _role(n, after, only_treatment, unseen, causes_t, causes_y) for n in nodes}
         hidden = [n for n in nodes if roles[n] == "unobserved common cause"]
+        if possible:
+            roles |= dict.fromkeys(hidden, "unobserved, its paths can be closed")
         blame = [n for n in hidden if not possible and not closes({*candidates, *hidden} - {n})] or hidden
     table = pd.DataFrame({
         "node": nodes, "role": [roles[n] for n in nodes], "observed": [n not in unseen for n in nodes],

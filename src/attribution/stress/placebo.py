@@ -14,7 +14,8 @@ from ..errors import DesignError, EstimationError
 from ..estimate.att import att
 from ..inference import wald
 from ..results import Check, Design, Effects
-from .equivalence import equivalent, rejected, say, verdict
+from ..results.tables import amount
+from .equivalence import equivalent, rejected, verdict
 
 NOT_REJECTED = "not different from zero, which shows nothing"
 
@@ -28,7 +29,7 @@ def placebo_outcome(
     The whole design is refitted without `drop`, so the placebo outcome cannot be balanced by construction.
     Failed: the `level` interval excludes zero, for an outcome the headline design did not hold. Passed: the interval of
     level 2*level - 1 lies inside plus or minus `margin_sd` standard deviations of the treated units' placebo outcome
-    (two one-sided tests, Hartman & Hidalgo 2018). Not answered (`passed=None`): between the two, or zero is excluded
+    (two one-sided tests, Hartman & Hidalgo 2018). Not settled (`passed=None`): between the two, or zero is excluded
     once an outcome that the headline design does hold was taken out of it: either that covariate matters, or something
     hidden does, and the data cannot say which.
 
@@ -64,7 +65,8 @@ def placebo_outcome(
         passed = None
         left_out = " and ".join(map(_named, drop))
         found = f"differs from zero once {left_out} is left out: the full design rests on that"
-    text = f"Placebo on {_named(outcome)}: {say(estimate)} (standard error {say(std_error)}) {found}."
+    size, error = (amount(value, effect.unit) for value in (estimate, std_error))
+    text = f"Placebo on {_named(outcome)}: {size} (standard error {error}) {found}."
     return Check(
         name="placebo outcome", question="Is there an effect before treatment, where the truth is zero?",
         statistic=estimate, std_error=std_error, threshold=margin, passed=passed, text=text, table=effect.tidy(level),
@@ -76,14 +78,12 @@ def beside(effects: Effects, *checks: Check) -> Effects:
     return replace(effects, notes=(*effects.notes, *(check.text for check in checks)))
 
 
-def pre_period(
-    effects: Effects, *, spread: float | None = None, margin_sd: float = 0.25, level: float = 0.95
-) -> Check:
+def pre_period(effects: Effects, *, spread: float | None = None, margin_sd: float = 0.25, level: float = 0.95) -> Check:
     """Joint test of the effects before date zero (and anticipation), where the truth is zero.
 
     Failed: a joint Wald test of all pre-period effects rejects at 1 - `level`. Passed: their average is shown to lie
     within `margin_sd` standard deviations (two one-sided tests); never without `spread`, since not rejecting shows
-    nothing. Between the two: not answered.
+    nothing. Between the two: not settled.
     Checked : reference/did (the pre-test of R did 2.5.1, on ATT(g, t)).
 
     Parameters
@@ -109,8 +109,8 @@ def pre_period(
     estimate, std_error, margin = float(mean.estimate[0]), float(mean.std_error[0]), margin_sd * (spread or 0.0)
     passed = equivalent(p_value < 1 - level, estimate, std_error, margin, level, mean.dof)
     text = (
-        f"Effects before date zero ({int(use.sum())} estimated): on average {say(estimate)} "
-        f"(standard error {say(std_error)}); {said}: "
+        f"Effects before date zero ({int(use.sum())} estimated): on average {amount(estimate, effects.unit)} "
+        f"(standard error {amount(std_error, effects.unit)}); {said}: "
         f"{verdict(passed, margin_sd) if spread or passed is False else NOT_REJECTED}."
     )
     return Check(

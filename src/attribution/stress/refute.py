@@ -20,13 +20,13 @@ from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
 from ..estimate.sample import numeric
 from ..results import Check, Design
-from .equivalence import say
+from ..results.tables import amount
 from .graph import quiet_dowhy
 
 Kind = Literal["placebo", "random_common_cause", "subset", "bootstrap", "dummy_outcome"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _OUTCOME, _DUMMY = "outcome of the refuter", "dummy_outcome"  # the second is DoWhy's name
-_MATCHING = ("nearest", "optimal", "full")
+_MATCHING = ("nearest", "optimal", "full", "cardinality")
 
 
 def refute(
@@ -51,8 +51,8 @@ def refute(
     Std. errors : Monte-Carlo errors of the mean of the refits.
     Verdict : failed if the mean of the refits is more than 4 Monte-Carlo standard errors from zero (first two), if it
         has moved by more than `largest_shift` standard errors of the estimate (the others), or if bootstrap estimates
-        vary, beyond Monte-Carlo error, more than 1.5 times as much as the standard error. Otherwise no verdict, never
-        passed.
+        vary, beyond Monte-Carlo error, more than 1.5 times as much as the standard error. Otherwise no fault was found,
+        never passed.
     Edge cases : a draw in which no honest design exists (no overlap by chance) is counted, not hidden. NumPy's global
         random state is left as it was found.
     Checked : reference/match refuters_lalonde (Monte-Carlo bands of IPW).
@@ -83,6 +83,7 @@ def refute(
     y = _values(units, outcome, data)
     effect = estimate(design, y)
     value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
+    say = partial(amount, unit=getattr(effect, "unit", ""))
     checks = []
     for kind in kinds or [kind for kind in KINDS if attempt(_refuse_invalid, kind, design)[1] == ""]:
         draws = _draws(kind, units, y, design, value, build, estimate, n, seed, fraction)
@@ -91,7 +92,7 @@ def refute(
             raise DesignError("at least two refits for which a design exists", f"{len(good)} of {n} ({kind})",
                               "use more units or fewer covariates")  # fmt: skip
         judge = _must_vanish if kind in ("placebo", "dummy_outcome") else _must_stay
-        checks.append(judge(kind, good, draws, value, std_error, largest_shift))
+        checks.append(judge(kind, good, draws, value, std_error, largest_shift, say))
     return tuple(checks)
 
 
@@ -244,7 +245,7 @@ def _draws(
     return np.array(values)
 
 
-def _must_vanish(kind, good, draws, value, std_error, largest_shift) -> Check:
+def _must_vanish(kind, good, draws, value, std_error, largest_shift, say) -> Check:
     mean, spread = float(good.mean()), float(good.std(ddof=1))
     error = spread / np.sqrt(len(good))
     passed = False if abs(mean) > 4 * error else None
@@ -266,7 +267,7 @@ _STAYS = {
 }  # fmt: skip
 
 
-def _must_stay(kind, good, draws, value, std_error, largest_shift) -> Check:
+def _must_stay(kind, good, draws, value, std_error, largest_shift, say) -> Check:
     name, question, cause = _STAYS[kind]
     shift, spread = float(good.mean()) - value, float(good.std(ddof=1))
     limit = largest_shift * std_error

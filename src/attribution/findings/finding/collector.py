@@ -122,9 +122,10 @@ class Findings:
         figures.show(figure, caption)
 
     def show_table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
-        """Keep a table (already protected) that `write` saves as CSV, and return it for display."""
+        """Keep a table (already protected) that `write` saves as CSV, and return it for display, its caption above."""
         self._check_name(name, self._tables)
         self._tables[name] = (frame.copy(), caption)
+        frame.attrs["caption"] = caption
         return frame
 
     def answer(self, text: str) -> str:

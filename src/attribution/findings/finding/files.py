@@ -22,6 +22,10 @@ def read_findings(folder: str | Path) -> pd.DataFrame:
     """All findings below `folder`: one row a finding, the fixed columns, in notebook order.
 
     Reads a finished report (findings.json) or a folder in which notebooks are still writing (findings/*.json).
+
+    Parameters
+    ----------
+    folder : of a report, such as reports/nsw/1978.
     """
     whole = Path(folder) / "findings.json"
     if whole.exists():

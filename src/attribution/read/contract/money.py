@@ -27,7 +27,11 @@ def quantile_query(columns: list[str], rows: int) -> str:
     for k, column in enumerate(columns):
         c = name(column)
         inside = f"FILTER (WHERE {c} > 0 AND NOT t.imputed AND {c} < m.m{k})"
-        parts += [f"COUNT(*) {inside} AS n{k}", f"{quantile}({c}, 0.5) {inside} AS p{k}", f"{quantile}({c}, 0.999) {inside} AS q{k}"]
+        parts += [
+            f"COUNT(*) {inside} AS n{k}",
+            f"{quantile}({c}, 0.5) {inside} AS p{k}",
+            f"{quantile}({c}, 0.999) {inside} AS q{k}",
+        ]
     return f"SELECT {', '.join(parts)} FROM income_panel AS t CROSS JOIN (SELECT {tops} FROM income_panel AS t) AS m"
 
 

@@ -10,7 +10,19 @@ from .columns import Wrong, name
 from .tables import SENSITIVE, TABLES
 
 # other names under which special-category facts turn up
-_SENSITIVE_WORDS = {*SENSITIVE, "race", "black", "hispanic", "ethnic_group", "religion", "health", "handicap", "rqth", "rsa", "disabled"}
+_SENSITIVE_WORDS = {
+    *SENSITIVE,
+    "race",
+    "black",
+    "hispanic",
+    "ethnic_group",
+    "religion",
+    "health",
+    "handicap",
+    "rqth",
+    "rsa",
+    "disabled",
+}
 
 
 @dataclass(frozen=True)

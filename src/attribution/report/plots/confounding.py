@@ -15,6 +15,7 @@ from .designs import rows_of
 from .words import Unit, count, number, pretty
 
 COLOURS = (t.TREATED, "#7a4f9a", "#4d8b31", t.CLAIM, t.MUTED, "#b5508c")
+MARKS = ("o", "^", "v", "P", "X", "D")  # with the colours: told apart in grey, too
 MOST = len(COLOURS)  # covariates in the key
 
 
@@ -50,12 +51,13 @@ def sensitivity_contour(
     _contours(axis, result, scale, right, top, np.vstack([dots, [rv, rv]]) / [right, top])
     said = [("As estimated", scale.value(result.estimate), t.INK, "o")]
     axis.plot(0, 0, "o", ms=7, color=t.INK, zorder=6, clip_on=False)
-    for name, colour in zip(names, COLOURS, strict=False):
+    for name, colour, mark in zip(names, COLOURS, MARKS, strict=False):
         rows = marks[marks["covariate"] == name]
-        axis.plot(rows["r2_treatment"], rows["r2_outcome"], "-o", ms=5, lw=1.0, color=colour, zorder=5, clip_on=False)
+        axis.plot(rows["r2_treatment"], rows["r2_outcome"], f"-{mark}", ms=5, lw=1.0, color=colour, zorder=5,
+                  clip_on=False)  # fmt: skip
         last = list(rows_of(rows))[-1]
         said.append((f"{last.times:g} × {pretty(name, labels)}",
-                     scale.interval(last.estimate, last.conf_low, last.conf_high), colour, "o"))  # fmt: skip
+                     scale.interval(last.estimate, last.conf_low, last.conf_high), colour, mark))  # fmt: skip
     if rv > 0:
         axis.plot(rv, rv, "s", ms=5.5, color=t.ALERT, zorder=6)
         end = scale.value((1 - result.q) * result.estimate) if result.q != 1 else "No effect"
@@ -146,5 +148,6 @@ def _key(axis: Axes, rows: list[tuple[str, str, str, str]]) -> None:
     for k, (name, left, colour, mark) in enumerate(rows):
         y = 0.97 - k * step
         axis.plot(0.02, y, mark, ms=5.5, color=colour, clip_on=False)
-        axis.text(0.09, y, t.wrap(name, 1.5, 8, "bold", most=1)[0], size=8, weight="bold", color=colour, va="center")
-        axis.text(0.09, y - 0.42 * step, left, size=7.6, color=t.MUTED, va="center")
+        lines = t.wrap(name, 1.5, 8, "bold", most=2)
+        axis.text(0.09, y + 0.012, "\n".join(lines), size=8, weight="bold", color=colour, va="top", linespacing=1.1)
+        axis.text(0.09, y + 0.012 - 0.04 * len(lines), left, size=7.6, color=t.MUTED, va="top")

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ...errors import DesignError, EstimationError
-from ...results import Balance, Design
+from ...results import Balance, Design, require_design
 from . import theme as t
 from .words import Unit, count, in_words, known, number, pretty, whose
 
@@ -47,6 +47,8 @@ def love(
         interactions are drawn where it has them. labels : covariate -> words. order : largest difference first
         ("after": after the design), or as in the table.
     """
+    if not isinstance(balance, Balance):
+        raise DesignError("a balance", f"a {type(balance).__name__}", "give at.balance(design)")
     require(balance.table, ("covariate", "sample", "smd"), "love")
     wide = balance.table.drop_duplicates(["covariate", "sample"]).pivot(
         index="covariate", columns="sample", values="smd"
@@ -116,7 +118,8 @@ def love(
                 continue
             wrong = sample == "after" and abs(value) > limit
             inner, outer = (t.ALERT, t.ALERT) if wrong else (face, edge_color)
-            axis.plot(value, y, "o", ms=6, mfc=inner, mec=outer, mew=1.4, zorder=4 if sample == "after" else 3)
+            axis.plot(value, y, "D" if wrong else "o", ms=5.5 if wrong else 6, mfc=inner, mec=outer, mew=1.4,
+                      zorder=4 if sample == "after" else 3)  # fmt: skip
     near = each[each["smd"].abs() <= edge]
     axis.plot(near["smd"], near["y"], "|", color=t.TREATED, ms=8, mew=0.9, alpha=0.55, zorder=2.5, ls="")
     ticks = f"after, each {pretty(balance.spec.get('by')).lower()}" if len(each) else ""
@@ -156,7 +159,8 @@ def _key(axis, entries, ticks: str = "") -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], marker="o", ls="", ms=6, mfc=face, mec=edge, mew=1.4, label=text) for text, face, edge in entries
+        Line2D([], [], marker="D" if face == t.ALERT else "o", ls="", ms=5.5, mfc=face, mec=edge, mew=1.4, label=text)
+        for text, face, edge in entries
     ]
     if ticks:
         marks.append(Line2D([], [], marker="|", ls="", ms=8, mew=0.9, color=t.TREATED, alpha=0.55, label=ticks))
@@ -178,6 +182,7 @@ def overlap(
     """
     import seaborn as sns
 
+    require_design(design)
     if design.propensity is None:
         raise DesignError("a design with a propensity", "none", "match on distance='logit', or show plots.love instead")
     p = np.asarray(design.propensity, float)
@@ -235,7 +240,8 @@ def overlap(
         axis.set_xticks([np.log(q / (1 - q)) for q in marks])
         axis.set_xticklabels([f"{100 * q:g}%" for q in marks])
     else:
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}%"))
+        axis.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%"))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(v):g}%"))
     axis.set_xlabel("estimated probability of starting" + (" (logit scale)" if skewed else ""))
     axis.set_ylabel("share of the group")

@@ -37,8 +37,10 @@ def share_who_gain(
     if subtitle is None:
         subtitle = (f"{outcome}; percent of {whose}; {count(result.n_treated)} treated, "
                     f"{count(result.n_comparison)} comparison")  # fmt: skip
-    note = ["Bars: what the data leave open (nobody is seen both with and without treatment), corrected for chance.",
-            f"Lines: {result.level:.0%} intervals. Hollow: if everybody kept their rank, which no data can show."]
+    note = [
+        "Bars: what the data leave open (nobody is seen both with and without treatment), corrected for chance.",
+        f"Lines: {result.level:.0%} intervals. Hollow: if everybody kept their rank, which no data can show.",
+    ]
     if result.by:
         note.append(f"Narrowed within groups of {' and '.join(pretty(name, labels).lower() for name in result.by)}.")
     fig, (axis,) = t.frame(title, subtitle, " ".join(filter(None, [*note, footnote])),
