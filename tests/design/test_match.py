@@ -176,14 +176,16 @@ def test_with_replacement_takes_the_nearest(seed, ratio, caliper):
     assert sorted(zip(design.pairs["treated"], design.pairs["comparison"], strict=True)) == sorted(expected)
 
 
+@pytest.mark.parametrize("key", ["key", None])
 @pytest.mark.parametrize("options", [{}, {"caliper_sd": 0.2}, {"exact": ["cell"]}, {"ratio": 2}, {"replace": True}])
-def test_with_a_key_row_order_never_matters(options):
+def test_row_order_never_matters(options, key):
+    """With a key, and without one where the labels of the index tell rows apart."""
     frame = school(600)
     frame["x"] = frame["x"].round(0)  # ties everywhere
     frame["z"] = frame["z"].round(0)
     shuffled = frame.sample(frac=1, random_state=3)
-    a = match(frame, "treated", covariates=["x", "z"], key="key", **options)
-    b = match(shuffled, "treated", covariates=["x", "z"], key="key", **options)
+    a = match(frame, "treated", covariates=["x", "z"], key=key, **options)
+    b = match(shuffled, "treated", covariates=["x", "z"], key=key, **options)
 
     def facts(design):
         keys = design.units["key"].to_numpy()
@@ -194,6 +196,19 @@ def test_with_a_key_row_order_never_matters(options):
 
     for ours, theirs in zip(facts(a), facts(b), strict=True):
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize(("label", "said"), [
+    (lambda u: u.index, "the smallest label of the index was taken"),
+    (lambda u: u.index // 2, "the first row was taken"),
+    (lambda u: ["a", *u.index[1:]], "the smallest label of the index was taken"),
+])  # fmt: skip
+def test_labels_that_repeat_or_have_no_order_leave_the_rows_as_they_come(label, said):
+    frame = school(200).assign(x=lambda u: u["x"].round(0))
+    plain = match(frame, "treated", covariates=["x"])
+    other = match(frame.set_axis(label(frame), axis=0), "treated", covariates=["x"])
+    pd.testing.assert_frame_equal(other.pairs, plain.pairs)
+    assert said in " ".join(other.notes)
 
 
 @pytest.mark.parametrize("scramble", ["permute", "missing"])

@@ -14,7 +14,7 @@ from ..results import Result
 from .matching.metric import Space
 from .matching.nearest import Side, k_nearest
 from .pairs import pair_weights
-from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -68,7 +68,7 @@ def genetic_weights(
         raise DesignError("population, generations >= 1 and a ratio no larger than the pool",
                           f"{population}, {generations}, {ratio}", "correct them")  # fmt: skip
     order = key_order(units, key)
-    rows, t = units.iloc[order], treated[order]
+    rows, t = in_order(units, order), treated[order]
     cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
     x, _, origins = encode(rows, covariates, drop_base=False)
     if (x.std(axis=0) == 0).any():

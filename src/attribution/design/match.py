@@ -36,9 +36,9 @@ def match(
     Estimator : Rosenbaum & Rubin 1985, greedy: treated units choose in descending propensity (by `key` when several
         covariates make the distance) the closest unused comparison unit; `ratio` k takes k passes. With `replace` each
         takes its k closest. "optimal": the pairs with the smallest total distance (Rosenbaum 1989). Ties "key" (equal
-        propensity, equal distance) go to the smallest `key`, and with a key the answer does not depend on the order of
-        rows; without one they go to the first row. Ties "all" (Abadie & Imbens 2006; with replacement) keep everyone
-        no farther than the k-th, each with the same share.
+        propensity, equal distance) go to the smallest `key`, without one to the smallest label of the index: the answer
+        does not depend on the order of rows, unless there is no key and labels repeat or have no order. Ties "all"
+        (Abadie & Imbens 2006; with replacement) keep everyone no farther than the k-th, each with the same share.
     Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs sharing a person.
         With replacement each unit is its own group, and `att` takes Abadie & Imbens' standard error.
     Edge cases : `discarded` are units outside `discard`'s overlap or in an exact cell without the other arm,
@@ -58,7 +58,8 @@ def match(
     ratio : comparison units per treated unit, >= 1. replace : may a comparison unit serve several times?
     caliper_sd : largest distance within a pair, in standard deviations (n - 1, all units): a number for the propensity
         or logit matched on, or {"propensity" | "logit" | covariate: SDs, ...}, all of which must hold.
-    exact, anti_exact : columns on which partners must agree, must differ. key : column of unique values, breaks ties.
+    exact, anti_exact : columns on which partners must agree, must differ. key : column of unique values that breaks
+        ties; without one the labels of the index do.
     tie_tolerance : squared distance (SDs; for scores SDs of the score) within which `ties` "all" calls two equal; 0 is
         equality up to rounding. (Matching's default is 1e-5.)
     discard : "common_support" or "crump" leaves out units without overlap before matching.
@@ -101,6 +102,7 @@ def match(
     back[order] = np.arange(n)  # row -> position in key order
     pairs = _pairs(order, left, right, search.gap(left, right), t, target)
     primary = widths.get(distance)
+    first = f"the smallest {key or 'label of the index'}" if key or units.index.is_unique else "the first row"
     return Design(
         estimand=_estimand(t, partners > 0, target), units=units.copy(), treatment=treatment,
         covariates=tuple(covariates), weights=weights[back], pairs=pairs, strata=groups[back],
@@ -109,7 +111,7 @@ def match(
         distance=None if d is None else d[back],
         spec=options | {"caliper_width": primary, "caliper_widths": widths, "tied": tied,
                         "score": None if score is None else "given"},
-        notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties),
+        notes=_notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, first, ties),
     )  # fmt: skip
 
 
@@ -188,7 +190,7 @@ def _independent(matched, left, right, who, replace) -> np.ndarray:
     return np.unique(component, return_inverse=True)[1]
 
 
-def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, key, ties) -> tuple[str, ...]:
+def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, first, ties) -> tuple[str, ...]:
     notes = []
     total = int(t.sum())
     alone, out = int((t & ~matched).sum()), int((t & discarded & ~lost).sum())
@@ -211,9 +213,8 @@ def _notes(t, matched, discarded, lost, partners, ratio, exact, target, tied, ke
         whose = "matched treated units" if target == "treated" else "matched units"
         notes.append(f"{short:,} {whose} have fewer than {ratio} partners.")
     if tied and ties == "key":
-        who = f"the smallest {key}" if key else "the first row"
         choices = "1 choice" if tied == 1 else f"{tied:,} choices"
-        notes.append(f"In {choices} several partners were equally near; {who} was taken: `tie_range` says what that "
+        notes.append(f"In {choices} several partners were equally near; {first} was taken: `tie_range` says what that "
                      "is worth.")  # fmt: skip
     elif tied:
         notes.append(f"{tied:,} units have equally near partners beyond the {ratio} asked for; all are kept.")

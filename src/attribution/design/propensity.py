@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import DesignError
 from ..results import Result
 from .newton import Columns, Fit, logit, probit
-from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Link = Literal["logit", "probit"]
 _COLLINEAR = 1e-9  # share of a column's variance the columns before it leave unexplained
@@ -73,7 +73,8 @@ def propensity(
     ----------
     units : table of n rows. treatment : its 0/1 column. covariates : numeric, boolean, text or categorical columns.
     model : None, or an unfitted scikit-learn classifier with predict_proba. link : of the model None.
-    folds : >= 2, at most the smaller arm. key : column of unique values; with it the order of rows never matters.
+    folds : >= 2, at most the smaller arm. key : column of unique values, else the labels of the index: with either
+        the order of rows never matters.
     """
     units = to_pandas(units)
     treated = read_treatment(units, treatment)
@@ -83,7 +84,7 @@ def propensity(
     if model is None and link not in ("logit", "probit"):
         raise DesignError('link "logit" or "probit"', f"{link!r}", "choose one of these")
     order = key_order(units, key)
-    rows = units if key is None else units.iloc[order]
+    rows = in_order(units, order)
     t = treated[order]
     x, names, origins = encode(rows, covariates, drop_base=model is None)
     if model is None:
@@ -91,7 +92,7 @@ def propensity(
     else:
         keys = np.arange(len(rows)) if key is None else rows[key].to_numpy()
         score = _cross_fitted(model, x, t, names, keys, covariates, folds, seed)
-    return score if key is None else _reordered(score, order)
+    return score if rows is units else _reordered(score, order)
 
 
 def require_score(score: Any, treated: np.ndarray) -> None:

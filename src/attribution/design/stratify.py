@@ -18,7 +18,7 @@ from .matching.optimal import full_sets
 from .matching.search import SCORES, Calipers, Distance, Search, calipers_of, search_of
 from .pairs import no_pairs
 from .propensity import Propensity, propensity, require_score
-from .table import cell_numbers, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import cell_numbers, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
 _PLACE = {"exact": "cell", "coarsened": "cell", "subclass": "subclass", "full": "set"}
@@ -63,7 +63,7 @@ def stratify(
         None for no limit. caliper_sd : for "full", largest distance between partners, as in `match`.
     exact : further columns on which strata must agree. discard : None, "common_support" or "crump".
     missing : "refuse", or, for cells, "level": a missing value is a level of its own, counted in the notes.
-    key : column of unique values that breaks ties.
+    key : column of unique values that breaks ties; without one the labels of the index do.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_
 
 def _scores(units, treatment, covariates, t, order) -> Propensity:
     """Fitted in the order of the key, so that not even floating-point sums see the order of rows."""
-    fitted = propensity(units[[treatment, *covariates]].iloc[order], treatment, covariates)
+    fitted = propensity(in_order(units[[treatment, *covariates]], order), treatment, covariates)
     back = np.argsort(order)
     return replace(fitted, probability=fitted.probability[back], logit=fitted.logit[back], treated=t)
 

@@ -78,9 +78,9 @@ def read_treatment(units: pd.DataFrame, treatment: str) -> np.ndarray:
 
 
 def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
-    """Rows by key, so that not even floating-point sums see the order of rows; as they come without a key."""
+    """Rows by key, or by the labels of the index, so that not even floating-point sums see the order of rows."""
     if key is None:
-        return np.arange(len(units))
+        return _by_label(units.index)
     if units[key].duplicated().any():
         twice = units[key][units[key].duplicated()]
         raise DesignError("one row a key", "the same key again", "give a column that is unique", column=key,
@@ -92,6 +92,21 @@ def key_order(units: pd.DataFrame, key: str | None) -> np.ndarray:
         return compute.sort_indices(pa.array(units[key])).to_numpy().astype(np.intp)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):  # whole numbers of 2^63
         return sort_keys(units[key])
+
+
+def in_order(units: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+    """Rows in `order`, as rows that come so: the labels start anew."""
+    return units if (order == np.arange(len(order))).all() else units.iloc[order].reset_index(drop=True)
+
+
+def _by_label(index: pd.Index) -> np.ndarray:
+    """Rows by label where labels tell rows apart and have an order; else as they come."""
+    if index.is_monotonic_increasing or not index.is_unique:
+        return np.arange(len(index))
+    try:
+        return index.argsort()
+    except TypeError:
+        return np.arange(len(index))
 
 
 def sort_keys(key: pd.Series) -> np.ndarray:

@@ -70,8 +70,8 @@ def weight(
         nothing is discarded; any other is held fixed.
     exact : columns within whose cells the arms are weighted apart, for any method without `score`.
     sampling : column of weights > 0 that the data came with; entropy balancing starts from them.
-    key : column of unique values; with it the order of rows never matters. person : column naming the person behind a
-        row; the rows of a person are one independent group.
+    key : column of unique values, else the labels of the index: with either the order of rows never matters.
+    person : column naming the person behind a row; the rows of a person are one independent group.
     """
     units = to_pandas(units)
     target = _target(method, target, moments, stabilised, trim, score, exact)

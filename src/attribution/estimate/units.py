@@ -78,8 +78,7 @@ def read_units(
         notes = (f"{int(hole.sum()):,} of {len(y):,} units were left out because {outcome} is missing "
                  f"({int(hole[t].sum()):,} treated).",)  # fmt: skip
     place = np.flatnonzero(~hole)
-    if key is not None:
-        place = place[key_order(units.iloc[place], key)]
+    place = place[key_order(units if len(place) == len(y) else units.iloc[place], key)]
     rows = units if np.array_equal(place, np.arange(len(y))) else units.iloc[place]
     t, y = t[place], y[place]
     if min(t.sum(), (~t).sum()) < 2:

@@ -12,7 +12,7 @@ import pandas as pd
 from ...errors import DesignError
 from ..discard import no_overlap
 from ..propensity import Propensity, propensity
-from ..table import cell_numbers, is_number
+from ..table import cell_numbers, in_order, is_number
 from .metric import VECTOR_DISTANCES, Space, VectorDistance, line, on_grid, space
 from .nearest import Side, greedy, k_nearest
 from .nearest_line import greedy_line, k_nearest_line
@@ -135,8 +135,7 @@ def search_of(
     calipers = calipers_of(options["caliper_sd"], distance)
     asked = [name for name in calipers if name not in SCORES]
     needed = [treatment, *covariates, *exact, *anti_exact, *asked, *([person] if person else [])]
-    rows = units[list(dict.fromkeys(needed))]
-    rows = rows if options["key"] is None else rows.iloc[order]
+    rows = in_order(units[list(dict.fromkeys(needed))], order)
     t, n = treated[order], len(rows)
     probability, logit = _scores(rows, treatment, covariates, score, order, distance, calipers, options["discard"])
     numbers = {"propensity": probability, "logit": logit}
