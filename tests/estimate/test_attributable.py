@@ -47,7 +47,7 @@ def test_by_hand():
     # three units an arm: Var of a mean is (3 / 2)^2 times 800 / 3 / 3 of the treated, 200 / 3 / 3 of the others
     assert change.std_error[0] ** 2 == pytest.approx(200)
     assert effect.scores[:, 0] @ change.scores[:, 0] == pytest.approx(200)
-    share = at.caused_share(effect, change, covered=3, income=income()).tidy().iloc[0]
+    share = at.caused_share(effect, change, n_covered=3, income=income()).tidy().iloc[0]
     assert share["ratio"] == pytest.approx(0.75)
     assert share["caused"] == pytest.approx(90) and share["total_change"] == pytest.approx(120)
     gradient = np.array([1 / 40, -30 / 1600])
@@ -55,7 +55,7 @@ def test_by_hand():
     assert share["std_error"] ** 2 == pytest.approx(known)
     percent = at.percent_of_counterfactual(*overall(panel, gt, "level")).tidy().iloc[0]
     assert percent["ratio"] == pytest.approx(30 / 110) and percent["kind"] == "interval"
-    money = at.attributable_euros(effect, income=income(), covered=3, treated_total=5)
+    money = at.attributable_euros(effect, income=income(), n_covered=3, treated_total=5)
     first, rest = money.tidy().to_dict("records")
     assert first["total"] == pytest.approx(90) and first["std_error"] == pytest.approx(3 * np.sqrt(250))
     assert rest["n"] == 2 and np.isnan(rest["total"]) and first["unit"] == "EUR of 2024 a quarter"
@@ -108,7 +108,7 @@ def test_fieller_sets_cover():
     inside = []
     for _ in range(1_000):
         effect, change = overall(*two_periods(r.normal(12, 30, 60), r.normal(6, 20, 80)), "change")
-        row = at.caused_share(effect, change, covered=60).tidy().iloc[0]
+        row = at.caused_share(effect, change, n_covered=60).tidy().iloc[0]
         low, high, kind = row["low"], row["high"], row["kind"]
         inside.append({"interval": low <= 0.5 <= high, "line": True, "complement": not low < 0.5 < high}[kind])
     assert 0.93 <= np.mean(inside) <= 0.97
@@ -117,7 +117,7 @@ def test_fieller_sets_cover():
 def test_fieller_sets_are_said_in_words():
     def words(treated, comparison):
         effect, change = overall(*two_periods(treated, comparison), "change")
-        out = at.caused_share(effect, change, covered=len(treated))
+        out = at.caused_share(effect, change, n_covered=len(treated))
         assert isinstance(out, Ratios)
         return out.tidy()["kind"].iloc[0], out.summary()
 
@@ -133,7 +133,7 @@ def test_fieller_sets_are_said_in_words():
 def test_heads_are_counted_where_the_outcome_is_a_share():
     panel, gt = two_periods([1, 1, 0, 1], [0, 1, 0, 0], base=0.0)
     effect, change = (replace(one, unit="share") for one in overall(panel, gt, "change"))
-    out = at.caused_share(effect, change, covered=4)
+    out = at.caused_share(effect, change, n_covered=4)
     row = out.tidy().iloc[0]
     assert row["total_change"] == pytest.approx(3) and row["caused"] == pytest.approx(2)
     assert row["total_unit"] == "heads" and "+2 of +3 heads, on 4 covered" in out.summary()
@@ -141,7 +141,7 @@ def test_heads_are_counted_where_the_outcome_is_a_share():
 
 def test_a_year_is_four_quarters():
     _, gt = two_periods([20, 40, 60], [0, 10, 20])
-    one, year = (at.attributable_euros(at.aggregate(gt, by="overall"), income=income(), covered=3, treated_total=3,
+    one, year = (at.attributable_euros(at.aggregate(gt, by="overall"), income=income(), n_covered=3, treated_total=3,
                                        periods=p).tidy().iloc[0] for p in (1, 4))  # fmt: skip
     assert year["total"] == pytest.approx(4 * one["total"]) and year["unit"] == "EUR of 2024 over 4 quarters"
 
@@ -155,20 +155,20 @@ def test_other_euros_are_refused(changes, words):
     panel, gt = two_periods([20, 40, 60], [0, 10, 20])
     effect, change = overall(panel, gt, "change")
     with pytest.raises(EstimationError, match=words):
-        at.attributable_euros(effect, income=income(**changes), covered=3, treated_total=3)
+        at.attributable_euros(effect, income=income(**changes), n_covered=3, treated_total=3)
     with pytest.raises(EstimationError, match=words):
-        at.caused_share(effect, change, covered=3, income=income(**changes))
+        at.caused_share(effect, change, n_covered=3, income=income(**changes))
 
 
 def test_more_people_than_the_estimate_has_are_refused():
     _, gt = two_periods([20, 40, 60], [0, 10, 20])
     effect = at.aggregate(gt, by="overall")
     with pytest.raises(EstimationError, match="3 treated units behind the estimate"):
-        at.attributable_euros(effect, income=income(), covered=4, treated_total=4)
-    with pytest.raises(EstimationError, match="treated_total >= covered"):
-        at.attributable_euros(effect, income=income(), covered=3, treated_total=2)
+        at.attributable_euros(effect, income=income(), n_covered=4, treated_total=4)
+    with pytest.raises(EstimationError, match="treated_total >= n_covered"):
+        at.attributable_euros(effect, income=income(), n_covered=3, treated_total=2)
     with pytest.raises(EstimationError, match="one estimated ATT"):
-        at.attributable_euros(gt, income=income(), covered=3, treated_total=3)
+        at.attributable_euros(gt, income=income(), n_covered=3, treated_total=3)
 
 
 def test_only_what_belongs_together_is_divided():
@@ -178,7 +178,7 @@ def test_only_what_belongs_together_is_divided():
     by_event = at.aggregate(at.treated_means(panel, gt, of="change"), by="event_time")
     for wrong in (level, by_event, effect):
         with pytest.raises(EstimationError, match="aggregated alike"):
-            at.caused_share(effect, wrong, covered=3)
+            at.caused_share(effect, wrong, n_covered=3)
     with pytest.raises(EstimationError, match="aggregated alike"):
         at.percent_of_counterfactual(effect, change)
     with pytest.raises(EstimationError, match="result of group_time_att"):
@@ -193,7 +193,7 @@ def test_few_units_widen_the_set_and_are_said():
     r = np.random.default_rng(3)
     panel, gt = two_periods(r.normal(40, 9, 6), r.normal(10, 9, 200))
     effect, change = overall(panel, gt, "change")
-    share = at.caused_share(effect, change, covered=6)
+    share = at.caused_share(effect, change, n_covered=6)
     pair = np.column_stack([effect.scores[:, 0], change.scores[:, 0]])
     row, cov = share.tidy().iloc[0], pair.T @ pair
     z2 = stats.t(effect.dof[0]).ppf(0.975) ** 2
@@ -203,7 +203,7 @@ def test_few_units_widen_the_set_and_are_said():
         assert value**2 == pytest.approx(z2 * (line @ cov @ line))
     assert effect.dof[0] < 19 and "Student's t" in share.summary()
     panel, gt = two_periods(r.normal(40, 9, 30), r.normal(10, 9, 200))
-    many = at.caused_share(*overall(panel, gt, "change"), covered=30)
+    many = at.caused_share(*overall(panel, gt, "change"), n_covered=30)
     assert "Student's t" not in many.summary()
 
 
@@ -211,10 +211,10 @@ def test_people_are_whole_and_levels_are_shares():
     panel, gt = two_periods([10, 20, 30], [1, 2, 3, 4])
     effect, change = overall(panel, gt, "change")
     with pytest.raises(EstimationError, match="covered from 1.*1.7"):
-        at.caused_share(effect, change, covered=1.7)
+        at.caused_share(effect, change, n_covered=1.7)
     with pytest.raises(EstimationError, match="whole numbers"):
-        at.attributable_euros(effect, income=income(), covered=3, treated_total=3.5)
+        at.attributable_euros(effect, income=income(), n_covered=3, treated_total=3.5)
     with pytest.raises(EstimationError, match="0 < level < 1"):
-        at.caused_share(effect, change, covered=3, level=95)
+        at.caused_share(effect, change, n_covered=3, level=95)
     with pytest.raises(EstimationError, match="0 < level < 1"):
-        at.attributable_euros(effect, income=income(), covered=3, treated_total=3, level=95)
+        at.attributable_euros(effect, income=income(), n_covered=3, treated_total=3, level=95)

@@ -89,35 +89,37 @@ class Ratios(Result):
 
 
 def caused_share(
-    effect: Effects, total_change: Effects, *, covered: int, income: IncomeOutcome | None = None, level: float = 0.95
+    effect: Effects, total_change: Effects, *, n_covered: int, income: IncomeOutcome | None = None, level: float = 0.95
 ) -> Ratios:
     """Share of the change seen in the treated that treatment caused: ATT / mean change of the treated.
 
-    Estimand : ATT / E[Y_t - Y_base | treated], and both times `covered`: heads where the outcome is a share, euros a
+    Estimand : ATT / E[Y_t - Y_base | treated], and both times `n_covered`: heads where the outcome is a share, euros a
         period where `income` says that they may be added up, otherwise no totals. Above 1: without treatment they
         would have lost; below 0: it worked against the change.
     Std. errors : Fieller (1954) with Cov(ATT, change) from the scores of both, which share the treated; delta method
-        beside it. `covered` is taken as known. Where the effect rests on few units or clusters, Student's t with its
+        beside it. `n_covered` is taken as known. Where the effect rests on few units or clusters, Student's t with its
         degrees of freedom.
     Edge cases : a change near zero makes the set the outside of an interval, or the whole line; said in words.
 
     Parameters
     ----------
     effect : ATT by `group_time_att`, aggregated or not. total_change : `treated_means(panel, gt, of="change")`,
-        aggregated alike. covered : units the estimand speaks for, at most those behind the estimate. income : the
+        aggregated alike. n_covered : units the estimand speaks for, at most those behind the estimate. income : the
         definition of an income outcome: unequivalised, unwinsorised, or refused.
     """
-    _refuse_more_than_covered(effect, covered)
+    _refuse_more_than_covered(effect, n_covered)
     if income is not None:
         _require_countable(effect, income)
     table = _ratios(effect, total_change, "change", level)
     unit = "heads" if effect.unit == "share" else effect.unit if income is not None else ""
     text = "" if unit else "  no totals: only heads, and euros neither equivalised nor winsorised, may be added up"
     if unit:
-        total, caused = table["denominator"] * covered, table["numerator"] * covered
-        table = table.assign(total_change=total, caused=caused, total_unit=unit, covered=covered)
-        text = "\n".join(f"  {row.term}: {row.caused:+,.0f} of {row.total_change:+,.0f} {unit}, on {covered:,} covered"
-                         for row in table.itertuples(name="Row"))  # fmt: skip
+        total, caused = table["denominator"] * n_covered, table["numerator"] * n_covered
+        table = table.assign(total_change=total, caused=caused, total_unit=unit, n_covered=n_covered)
+        text = "\n".join(
+            f"  {row.term}: {row.caused:+,.0f} of {row.total_change:+,.0f} {unit}, on {n_covered:,} covered"
+            for row in table.itertuples(name="Row")
+        )
     text = "\n".join(filter(None, [text, _few_note(effect)]))
     return Ratios(estimand="caused share of the total change in the treated", table=table, level=level, text=text)
 
@@ -164,7 +166,7 @@ class AttributableEuros(Result):
 
 
 def attributable_euros(
-    effect: Effects, *, income: IncomeOutcome, covered: int, treated_total: int, periods: int = 1, level: float = 0.95
+    effect: Effects, *, income: IncomeOutcome, n_covered: int, treated_total: int, periods: int = 1, level: float = 0.95
 ) -> AttributableEuros:
     """Euros that treatment caused: ATT x n covered, for nobody else.
 
@@ -175,7 +177,7 @@ def attributable_euros(
     Parameters
     ----------
     effect : one ATT, in the unit of `income`. income : its definition: neither equivalised nor winsorised.
-    covered : treated units the estimand speaks for, at most those behind the estimate. treated_total : all treated.
+    n_covered : treated units the estimand speaks for, at most those behind the estimate. treated_total : all treated.
     periods : how many periods of that length the total is for, when the ATT is their average (4 quarters: a year).
 
     Raises
@@ -185,16 +187,16 @@ def attributable_euros(
     _require_countable(effect, income)
     if len(effect) != 1 or not np.isfinite(effect.estimate[0]):
         raise EstimationError("one estimated ATT", f"{len(effect)} rows", "aggregate, or combine to one")
-    _refuse_more_than_covered(effect, covered)
-    if not _whole(treated_total) or not _whole(periods) or treated_total < covered or periods < 1:
-        found = f"{treated_total}, {covered}, {periods}"
-        raise EstimationError("whole numbers treated_total >= covered, and periods >= 1", found,
+    _refuse_more_than_covered(effect, n_covered)
+    if not _whole(treated_total) or not _whole(periods) or treated_total < n_covered or periods < 1:
+        found = f"{treated_total}, {n_covered}, {periods}"
+        raise EstimationError("whole numbers treated_total >= n_covered, and periods >= 1", found,
                               "count all treated, covered or not")  # fmt: skip
     span = f"a {income.frequency}" if periods == 1 else f"over {periods} {income.frequency}s"
-    total = effect.scaled(covered * periods, f"{income.currency} of {income.price_year} {span}")
+    total = effect.scaled(n_covered * periods, f"{income.currency} of {income.price_year} {span}")
     low, high = total.conf_int(level)
     table = pd.DataFrame({
-        "line": ["attributable, covered", "not covered"], "n": [covered, treated_total - covered],
+        "line": ["attributable, covered", "not covered"], "n": [n_covered, treated_total - n_covered],
         "per_head": [effect.estimate[0] * periods, np.nan], "total": [total.estimate[0], np.nan],
         "std_error": [total.std_error[0], np.nan], "conf_low": [low[0], np.nan], "conf_high": [high[0], np.nan],
         "level": level, "unit": total.unit,
@@ -256,10 +258,10 @@ def _require_countable(effect: Effects, income: IncomeOutcome) -> None:
                               "estimate it on the values of this definition, with unit=income.unit")  # fmt: skip
 
 
-def _refuse_more_than_covered(effect: Effects, covered: int) -> None:
+def _refuse_more_than_covered(effect: Effects, n_covered: int) -> None:
     most = int(effect.n_treated.min())
-    if not _whole(covered) or not 0 < covered <= most:
-        raise EstimationError(f"covered from 1 to the {most:,} treated units behind the estimate", f"{covered!r}",
+    if not _whole(n_covered) or not 0 < n_covered <= most:
+        raise EstimationError(f"n_covered from 1 to the {most:,} treated units behind the estimate", f"{n_covered!r}",
                               "count only units the estimand speaks for; the others go to treated_total")  # fmt: skip
 
 

@@ -118,8 +118,8 @@ def household_effects(study: Study, one: Comparison, income: Income, *, draws: i
         deciles=changes_in_changes(income.panel, by="event_time", draws=draws, unit=plan.unit, **alike).at(
             event_time=int(effect.labels["event_time"].iloc[0])
         ),
-        euros=attributable_euros(effect, income=definition, covered=covered, treated_total=treated),
-        share=caused_share(effect, changed, covered=covered, income=definition),
+        euros=attributable_euros(effect, income=definition, n_covered=covered, treated_total=treated),
+        share=caused_share(effect, changed, n_covered=covered, income=definition),
         percent=percent_of_counterfactual(effect, level),
     )  # fmt: skip
 
