@@ -246,6 +246,8 @@ def graph_in_words(check: Check) -> pd.DataFrame:
            (("recorded", "observed"), ("held equal", "in_design"), ("must be", "needed"))},
     })  # fmt: skip
     text = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), check.text)
+    if check.passed:
+        text = re.sub(r" \([^)]*\)\.$", ".", text)  # what is held equal stands in the table
     told.attrs["caption"] = f"{check.question} {check.verdict.capitalize()}. {text}"
     return told
 
