@@ -76,7 +76,8 @@ def aipw(
     fitted = fit_nuisances(sample, **options)
     means, rows, kind = _means(sample, fitted, target, form, std_error, interact, normalised)
     room = unrecorded(sample, sample.y - np.where(sample.t, *fitted.m), fitted.p, target)
-    weights = np.ones(len(sample.t)) if form == "ra" else np.where(sample.t, *_ratios(fitted.p, target)[0])
+    with_treatment, without = _ratios(fitted.p, target)[0]
+    weights = np.ones(len(sample.t)) if form == "ra" else np.where(sample.t, with_treatment, without)
     spec = {"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates), "trim": trim,
             "clip": clip, "normalised": normalised, "interact": interact, "key": key, "cluster": cluster,
             "vcov": kind, **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip

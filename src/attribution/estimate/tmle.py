@@ -85,7 +85,7 @@ def tmle(
             "propensity_model": str(options["propensity_model"])}  # fmt: skip
     return effects_of(sample, low + width * means, width * rows, scale=scale, parts=parts, target=target, unit=unit,
                       estimand=estimand, notes=(*notes, *fitted.notes), spec=spec, room=room,
-                      weights=np.where(sample.t, *ratio))  # fmt: skip
+                      weights=np.where(sample.t, ratio[0], ratio[1]))  # fmt: skip
 
 
 def _targeted(y, m, arms, clever, weight) -> np.ndarray:
