@@ -278,11 +278,16 @@ def fieller(
     return float(low), float(high), "complement"
 
 
-def wald(estimate: np.ndarray, cov: np.ndarray) -> tuple[float, int, float]:
-    """Joint Wald test that all estimates are zero: (statistic, degrees of freedom, p-value); V may lack full rank."""
+def wald(estimate: np.ndarray, cov: np.ndarray, dof: float = np.inf) -> tuple[float, int, float]:
+    """Joint Wald test that all estimates are zero: (statistic, degrees of freedom, p-value); V may lack full rank.
+
+    dof : of the variances; where finite the p-value is of F(rank, dof) at statistic / rank.
+    """
     estimate = np.asarray(estimate, float)
-    from scipy.special import chdtrc  # slow to import, seldom needed
+    from scipy.special import chdtrc, fdtrc  # slow to import, seldom needed
 
     rank = int(np.linalg.matrix_rank(cov))
     statistic = float(estimate @ np.linalg.pinv(cov, hermitian=True) @ estimate)
-    return statistic, rank, float(chdtrc(rank, statistic)) if rank else float("nan")
+    if not rank:
+        return statistic, rank, float("nan")
+    return statistic, rank, float(chdtrc(rank, statistic) if np.isinf(dof) else fdtrc(rank, dof, statistic / rank))

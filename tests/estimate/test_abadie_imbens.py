@@ -119,7 +119,10 @@ def test_stata():
 
 
 def test_by_hand():
-    """Treated 0, 1, 4; comparison 0, 0, 5: effects 10 - (2 + 4)/2, 8 - 3, 9 - 6; K = 1, 1, 1 and K2 = 1/2, 1/2, 1."""
+    """Treated 0, 1, 4; comparison 0, 0, 5: effects 10 - (2 + 4)/2, 8 - 3, 9 - 6; K = 1, 1, 1 and K2 = 1/2, 1/2, 1.
+
+    Three units of an arm are few: the standard error grows by 3 / 2, Student's t has 2 degrees of freedom.
+    """
     frame = pd.DataFrame({"t": [1, 1, 1, 0, 0, 0], "x": [0, 1, 4, 0, 0, 5], "y": [10.0, 8, 9, 2, 4, 6]})
     design = match(frame, "t", covariates=["x"], distance="scaled_euclidean", replace=True, ties="all")
     assert design.weights.tolist() == [1, 1, 1, 1, 1, 1]
@@ -127,8 +130,8 @@ def test_by_hand():
     assert ours.estimate.tolist() == pytest.approx([9, 4, 5])
     s2 = ((3**2 + 1**2) / 2 + (1**2 + 1**2) / 2 + 2**2) / 3 / 2
     variance = ((7 - 5) ** 2 + 0 + (3 - 5) ** 2 + s2 * (0.5 + 0.5 + 0)) / 9
-    assert ours.std_error[2] == pytest.approx(np.sqrt(variance))
-    assert ours.std_error[0] == pytest.approx(np.sqrt((1 + 1 + 0) / 9))
+    assert ours.std_error[2] == pytest.approx(1.5 * np.sqrt(variance)) and ours.dof == pytest.approx([2, 2, 2])
+    assert ours.std_error[0] == pytest.approx(1.5 * np.sqrt((1 + 1 + 0) / 9))
     difference = np.array([1.0, -1.0, -1.0])
     assert difference @ ours.cov @ difference == pytest.approx(0.0, abs=1e-12)  # observed - counterfactual = att
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,8 +111,11 @@ def test_sets_are_sentences():
 
 def test_few_units_and_no_claims_are_said():
     few = FRAME.assign(treated=(np.arange(200) < 5).astype(int))
-    assert "Only 5 units in an arm" in at.difference_in_means(few, "treated", "y").summary()
-    assert "Only" not in at.difference_in_means(FRAME, "treated", "y").summary()
+    five = at.difference_in_means(few, "treated", "y")
+    assert "Fewer than 20 treated units carry this estimate: Student's t with 4 degrees of freedom." in five.summary()
+    assert "Only 5 units in an arm: normal intervals" in replace(five, dof=None, support=None).summary()
+    many = at.difference_in_means(FRAME, "treated", "y")
+    assert "Only" not in many.summary() and "Fewer" not in many.summary() and many.dof is None
     design = at.match(FRAME.assign(none=0), "treated", covariates=COVARIATES, caliper_sd=0.3, key="key")
     claimed = at.att(design, "none", parts=True).rows(np.array([0]))
     text = at.attributable_outcomes(at.att(design, "binary", parts=True), n_covered=9, claimed=claimed).summary()

@@ -14,6 +14,8 @@ from ..design.pairs import ends
 from ..design.table import encode, key_order
 from ..errors import EstimationError
 from ..results import Design, Effects
+from .few_clusters import enlargement
+from .few_units import few_note, few_units
 from .sample import held_fixed, left_out, read_outcome, unit_of
 
 _SCORES = ("logit", "propensity")
@@ -36,7 +38,8 @@ def abadie_imbens(
         difference within pairs around the estimate, or, with `variance_neighbours` J, each unit's variance among itself
         and its J nearest of the same arm. With an estimated propensity, Abadie & Imbens 2016, propositions 1 and 2.
     Edge cases : a pair with a missing outcome leaves; the others of that unit carry on. Should the correction for an
-        estimated propensity leave no variance, it is not made, and a note says so. No bootstrap: it is invalid here.
+        estimated propensity leave no variance, it is not made, and a note says so. Fewer than 20 units of an arm among
+        those in pairs: Student's t, standard error times n / (n - 1). No bootstrap: it is invalid here.
     Checked : reference/match ai_match_lalonde, ai_match_nsw_psid, ai_nnmatch_published, imbens_xu_rows_nsw_psid
         (Matching 4.10.8; the last against nnmatch's published log); teffects psmatch on cattaneo2 (Stata).
 
@@ -78,24 +81,30 @@ def abadie_imbens(
         else:
             adjusted = False
             notes.append("The propensity counts as known: the correction for having estimated it exceeds the variance.")
-    scores = scale * np.concatenate([spread, noise])[:, None]
+    used = found | (pull > 0)
+    block = np.where(t[used], 0, 1)
+    carry = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) if parts else np.ones((2, 1))
+    support = few_units(np.ones(len(block)), block, carry)
+    grown = float(enlargement(np.bincount(block)).max())
+    scores = grown * scale * np.concatenate([spread, noise])[:, None]
     estimate, terms = np.array([tau]), [name]
     if parts:
         mean = y[found]
-        seen = np.concatenate([(mean - mean.mean()) / size, np.zeros(n)])[:, None]
+        seen = grown * np.concatenate([(mean - mean.mean()) / size, np.zeros(n)])[:, None]
         scores = np.hstack([seen, seen - scores, scores])
         estimate, terms = np.array([mean.mean(), mean.mean() - tau, tau]), ["observed", "counterfactual", "att"]
     if dropped:
         notes.append(left_out(design, name, dropped))
     if size < 30:
         notes.append(f"Only {size} units are matched: this standard error is for large samples.")
-    used = found | (pull > 0)
+    notes += few_note(support, np.bincount(block).min(), enlarged=True)
     labels = pd.DataFrame({"term": terms}).assign(outcome=name)
     return Effects(
         estimand=_estimand(design, found, t, population, dropped), labels=labels, estimate=estimate, scores=scores,
         unit=unit or unit_of(y[used], name),
         n_treated=np.full(len(terms), int((used & t).sum())),
         n_comparison=np.full(len(terms), int((used & ~t).sum())), notes=tuple(notes),
+        support=support, dof=None if support is None else support.dof,
         spec={"outcome": name, "vcov": "abadie_imbens", "bias_correction": tuple(bias_correction),
               "variance_neighbours": variance_neighbours, "population": population,
               "estimated_propensity": bool(adjusted and population), "score_rows": "terms of a variance",

@@ -11,6 +11,7 @@ import pandas as pd
 from ..errors import EstimationError
 from ..inference import Unrecorded
 from ..results import Effects
+from .few_units import few_note, few_units
 from .g_computation import Scale, on_scale, part_terms, shown_ratio
 from .nuisance import Nuisances, Target, by_group, fit_nuisances, probability_slope, unrecorded, usual
 from .units import Missing, Units, read_units
@@ -37,8 +38,10 @@ def aipw(
     Std. errors : "influence": spread of the influence function, models taken as known, which is right to first order
         for aipw (over n - 1 for target "all", a mean of n numbers); "stacked" (default in sample): the equations of
         both models and of the means together (M-estimation), no dof correction. Summed by `cluster`, times G/(G-1).
-    Edge cases : a probability of treatment within 1e-6 of 0 or 1 is refused, by count; `trim` leaves such units out,
-        refits, and the estimand says so. Missing outcomes: refused, or left out and counted.
+    Edge cases : an arm of fewer than 20 units (or clusters): Student's t with one degree of freedom less than it has by
+        its weights, (sum w^2)^2 / sum w^4. A probability of treatment within 1e-6 of 0 or 1 is refused, by count;
+        `trim` leaves such units out, refits, and the estimand says so. Missing outcomes: refused, or left out and
+        counted.
     Example : `at.aipw(units, "treated", outcome="placed", covariates=["age", "town"], target="treated", key="id")`
     Checked : reference/match aipw_*, tmle_lalonde (aiptw), stata_teffects_cattaneo2, dml_lalonde (irm).
 
@@ -73,19 +76,29 @@ def aipw(
     fitted = fit_nuisances(sample, **options)
     means, rows, kind = _means(sample, fitted, target, form, std_error, interact, normalised)
     room = unrecorded(sample, sample.y - np.where(sample.t, *fitted.m), fitted.p, target)
+    with_treatment, without = _ratios(fitted.p, target)[0]
+    weights = np.ones(len(sample.t)) if form == "ra" else np.where(sample.t, with_treatment, without)
     spec = {"outcome": outcome, "estimator": form, "target": target, "covariates": tuple(covariates), "trim": trim,
             "clip": clip, "normalised": normalised, "interact": interact, "key": key, "cluster": cluster,
             "vcov": kind, **{name: str(options[name]) for name in ("outcome_model", "propensity_model")}}  # fmt: skip
     return effects_of(sample, means, rows, scale=scale, parts=parts, target=target, estimand=estimand, unit=unit,
                       notes=(*notes, *fitted.notes), spec=spec,
-                      room=room if form in ("aipw", "aipw_wls") else None)  # fmt: skip
+                      weights=weights, room=room if form in ("aipw", "aipw_wls") else None)  # fmt: skip
 
 
 def effects_of(
     sample: Units, means: np.ndarray, rows: np.ndarray, *, scale: Scale, parts: bool, target: Target, estimand: str,
-    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any], room: Unrecorded | None,
+    unit: str | None, notes: tuple[str, ...], spec: dict[str, Any], weights: np.ndarray, room: Unrecorded | None,
 ) -> Effects:  # fmt: skip
-    """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2)."""
+    """Effects from the means (2,) with and without treatment and their score rows (n or groups, 2).
+
+    weights : (n,) of the units in the mean of their arm.
+    """
+    carry = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) if parts else np.ones((2, 1))
+    n1 = int(sample.t.sum())
+    least = min(n1, len(sample.t) - n1)
+    support = few_units(weights, np.where(sample.t, 0, 1), carry, groups=sample.groups, models=True)
+    dof = None if support is None else support.dof
     if parts:
         turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
         estimate, scores, terms = means @ turn, rows @ turn, part_terms(target)
@@ -94,12 +107,12 @@ def effects_of(
         terms = [sample.outcome]
     words = {"ratio": "log risk ratio", "odds_ratio": "log odds ratio"}
     unit = words.get(scale) or unit or ("share" if sample.binary else f"units of {sample.outcome}")
-    n1 = int(sample.t.sum())
     return Effects(
         estimand=estimand, unit=unit,
         labels=pd.DataFrame({"term": terms, "outcome": sample.outcome}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), n1), n_comparison=np.full(len(terms), len(sample.t) - n1),
-        notes=(*notes, *shown_ratio(scale, estimate, scores)),
+        support=support, dof=dof, notes=(*notes, *few_note(support, least, what=sample.what),
+                                         *shown_ratio(scale, estimate, scores, dof)),
         unrecorded=None if parts or scale != "difference" else room,
         spec={**spec, "scale": scale, "folds": 0 if sample.fold is None else int(sample.fold.max()) + 1},
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pandas as pd
 from ..design.table import encode
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
+from .few_units import few_note, few_units
 from .m_estimation import m_estimation
 from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of, usual_errors
 from .tie_range import tie_range
@@ -39,9 +40,11 @@ def att(
         (whose model takes from a cell what its sum would show), HC3 where they are worth fewer than 12 of one size,
         (sum n)^2 / sum n^2 with n the treated in each (Kish 1965; too wide by up to a half, but clusters so few are
         nothing to lean on); else "cluster".
-    Edge cases : a pair with a missing outcome leaves whole, is counted in the notes, and the estimand says so; with
-        several partners only the incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same
-        for everybody has no standard error.
+    Edge cases : fewer than 20 units of an arm carry the estimate, by their weights (sum w^2)^2 / sum w^4: Student's t
+        with one degree of freedom less, and less the slopes of `adjust` in that arm. A pair with a missing
+        outcome leaves whole, is counted in the notes, and the estimand says so; with several partners only the
+        incomplete pairs leave. Fewer than two groups: refused. An outcome that is the same for everybody has no
+        standard error.
     Example : `at.att(design, "placed", adjust=["age"], parts=True).tidy()`
     Checked : reference/match nn1_*, strata (sandwich 3.0.2, marginaleffects 0.30.0), ipw_*, ebal_*, cbps_* (WeightIt
         1.4.0), ai_* (Matching 4.10.8), nsw_experimental (estimatr 1.0.0).
@@ -89,6 +92,8 @@ def att(
                               f"{n_treated} treated, {n_comparison} comparison",
                               "check the outcome's horizon and censoring", column=name, count=dropped)  # fmt: skip
     regressors = _regressors(design, adjust, name, y, used, weights)
+    carry = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) if parts else np.ones((2, 1))
+    support = few_units(weights[used], np.where(t[used], 0, 1), carry, slopes=regressors.shape[1] / 2 - 1)
     if vcov == "m_estimation":
         scores, beta = m_estimation(regressors, y[used], weights[used], used, design.weight_model, design.strata)
     else:
@@ -99,7 +104,7 @@ def att(
     combine = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]) if parts else np.array([[0.0], [1.0]])
     labels = pd.DataFrame({"term": ["observed", "counterfactual", "att"] if parts else [name]})
     labels["outcome"] = name
-    notes = list(design.notes)
+    notes = [*design.notes, *few_note(support, min(n_treated, n_comparison))]
     estimand = design.estimand
     if dropped:
         notes.append(left_out(design, name, dropped))
@@ -109,7 +114,8 @@ def att(
     return Effects(
         estimand=estimand, unit=unit or unit_of(y[used], name), labels=labels,
         estimate=beta[:2] @ combine, scores=scores[:, :2] @ combine, n_treated=np.full(len(labels), n_treated),
-        n_comparison=np.full(len(labels), n_comparison), notes=tuple(notes),
+        n_comparison=np.full(len(labels), n_comparison), support=support, dof=None if support is None else support.dof,
+        notes=tuple(notes),
         spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores),
               "design": dict(design.spec)},
     )  # fmt: skip

@@ -95,7 +95,7 @@ def attributable_outcomes(
         rows += _rows(claimed, ["claimed"], n_covered, level)
         both = np.column_stack([effects.scores[:, -1], claimed.scores[:, 0]])
         top, bottom = float(effects.estimate[-1]), float(claimed.estimate[0])
-        low, high, kind = fieller(top, bottom, both.T @ both, level)
+        low, high, kind = fieller(top, bottom, both.T @ both, level, float(effects.degrees[-1]))
         ratio = {"ratio": top / bottom if bottom else float("nan"), "low": low, "high": high, "kind": kind}
     return AttributableOutcomes(table=pd.DataFrame(rows), ratio=ratio, n_covered=int(n_covered), level=level,
                                 estimand=effects.estimand, notes=effects.notes)  # fmt: skip

@@ -11,9 +11,10 @@ import pandas as pd
 
 from ..design.table import encode, refuse_missing, require_columns
 from ..errors import EstimationError
-from ..inference import normal_quantile
+from ..inference import normal_quantile, student_quantile
 from ..results import Design, Effects
 from .clustered import cluster_scores, satterthwaite_dof
+from .few_units import few_note, few_units
 from .glm import Family, regress
 from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of, usual_errors
 
@@ -40,9 +41,10 @@ def g_computation(
         subclasses as in `att`; else "cluster".
         CR0 to CR3: cluster-robust errors of the linear model for few clusters, CR2 with Satterthwaite's degrees of
         freedom (`clustered`). Ratios are estimated on the log scale; the note shows them exponentiated.
-    Edge cases : missing outcomes leave with their pair, counted. A level in which all outcomes of an arm are alike: the
-        limit of the likelihood, flagged in a note. An outcome told exactly, a covariate that does not vary in an arm, a
-        ratio of a risk of 0: refused.
+    Edge cases : fewer than 20 units (or clusters) carry an arm: Student's t as in `att`; with CR2 the smaller of both
+        degrees of freedom. Missing outcomes leave with their pair, counted. A level in which all outcomes of an arm
+        are alike: the limit of the likelihood, flagged in a note. An outcome told exactly, a covariate that does not
+        vary in an arm, a ratio of a risk of 0: refused.
     Checked : reference/match gcomp_darfur, nn1_*, nsw_experimental (marginaleffects 0.30.0, sandwich 3.0.2).
 
     Parameters
@@ -65,12 +67,15 @@ def g_computation(
     over = target(design, sample)
     means, rows, told = potential_means(sample, y, over[:, None], model, interact)
     turn = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]) if parts else np.array([[1.0], [-1.0]])
-    dof = None
+    carry = np.abs(turn) if parts else np.ones((2, 1))
+    support = few_units(sample.weights[sample.used], sample.block, carry, **sample.small(interact))
+    dof = None if support is None else support.dof
     if sample.vcov.startswith("CR"):
         if model != "linear" or scale != "difference":
             raise EstimationError('model="linear", scale="difference" for vcov CR0 to CR3', f"{model!r}, {scale!r}",
                                   'use vcov="cluster"')  # fmt: skip
-        rows, dof = cluster_robust(sample, y, over[:, None], interact, turn)
+        rows, own = cluster_robust(sample, y, over[:, None], interact, turn)
+        dof = fewest(dof, own)
     if parts:
         estimate, scores = means[:, 0] @ turn, rows[:, :, 0] @ turn
         terms = part_terms(design.target)
@@ -82,7 +87,9 @@ def g_computation(
         estimand=sample.estimand, unit=words.get(scale) or unit or unit_of(y[sample.used], name),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=estimate, scores=scores,
         n_treated=np.full(len(terms), sample.counts[0]), n_comparison=np.full(len(terms), sample.counts[1]),
-        notes=(*sample.notes, *told, *shown_ratio(scale, estimate, scores)), dof=dof,
+        notes=(*sample.notes, *few_note(support, min(sample.counts), dof, what=sample.what), *told,
+               *shown_ratio(scale, estimate, scores, dof)),
+        dof=dof, support=None if sample.vcov == "CR2" else support,
         spec={"outcome": name, "estimator": "g-computation", "adjust": adjust, "scale": scale, "model": model,
               "interact": interact, "vcov": sample.vcov, "cluster": cluster, "groups": len(scores),
               "design": dict(design.spec)},
@@ -103,6 +110,24 @@ class Adjustment:
     vcov: str
     estimand: str
     notes: tuple[str, ...]
+    clustered: bool = False  # by a column of the caller's
+    level: np.ndarray | None = None  # (m,) number of the level of the used units, where each has its effect
+
+    @property
+    def block(self) -> np.ndarray:
+        """(m,) number of the mean that a used unit belongs to: the levels of the treated, then of the others."""
+        level = np.zeros(int(self.used.sum()), int) if self.level is None else self.level
+        return level + (level.max() + 1) * ~self.treated[self.used]
+
+    def small(self, interact: bool) -> dict[str, Any]:
+        """What `few_units` asks of them."""
+        levels = 1 if self.level is None else self.level.max() + 1
+        return {"slopes": self.x.shape[1] - levels if interact else 0.0,
+                "groups": self.groups[self.used] if self.clustered else None}  # fmt: skip
+
+    @property
+    def what(self) -> str:
+        return "clusters" if self.clustered else "units"
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -149,8 +174,8 @@ def read_adjustment(
         notes.append(left_out(design, name, dropped))
         estimand = f"{estimand}, where {name} is known ({n1:,} of {int(t.sum()):,} treated)"
     return Adjustment(design=design, used=used, treated=t, weights=weights, names=["intercept", *names],
-                  groups=groups, x=np.column_stack([np.ones(len(x)), x]), vcov=kind, estimand=estimand,
-                  notes=tuple(notes))  # fmt: skip
+                  groups=groups, clustered=cluster is not None, x=np.column_stack([np.ones(len(x)), x]), vcov=kind,
+                  estimand=estimand, notes=tuple(notes))  # fmt: skip
 
 
 def target(design: Design, sample: Adjustment) -> np.ndarray:
@@ -240,6 +265,11 @@ def cluster_robust(
     return (scores @ load).reshape(len(scores), 2, -1), dof
 
 
+def fewest(dof: np.ndarray | None, own: np.ndarray | None) -> np.ndarray | None:
+    """The smaller of two degrees of freedom, where either exists."""
+    return dof if own is None else own if dof is None else np.fmin(dof, own)
+
+
 def part_terms(of: Literal["treated", "all", "overlap"]) -> list[str]:
     """Names of the mean with treatment, the mean without, and their difference."""
     if of == "treated":
@@ -259,12 +289,13 @@ def on_scale(means: np.ndarray, rows: np.ndarray, scale: Scale, name: str) -> tu
     return f[0] - f[1], rows[:, 0] * slope[0] - rows[:, 1] * slope[1]
 
 
-def shown_ratio(scale: Scale, estimate: np.ndarray, scores: np.ndarray, level: float = 0.95) -> tuple[str, ...]:
+def shown_ratio(scale: Scale, estimate: np.ndarray, scores: np.ndarray, dof: np.ndarray | None) -> tuple[str, ...]:
     """The ratio itself, for the reader of a log ratio."""
+    level = 0.95
     if scale == "difference":
         return ()
     words = "Risk ratio" if scale == "ratio" else "Odds ratio"
-    z = normal_quantile(0.5 + level / 2)
+    z = normal_quantile(0.5 + level / 2) if dof is None else student_quantile(0.5 + level / 2, dof)
     half = z * np.sqrt((scores**2).sum(axis=0))
     return tuple(f"{words} {np.exp(b):.3f} [{np.exp(b - h):.3f}, {np.exp(b + h):.3f}] ({level:.0%} interval)."
                  for b, h in zip(estimate, half, strict=True))  # fmt: skip

@@ -13,6 +13,7 @@ from ..design.table import categories, encode, refuse_missing, require_columns, 
 from ..design.weighting.levels import multinomial
 from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
+from .few_units import few_note, few_units
 from .m_estimation import m_estimation
 from .sample import numeric, unit_of
 
@@ -30,7 +31,8 @@ def multi_valued(
     Estimator : inverse generalised propensity by multinomial logit (Imbens 2000), weighted means of the levels.
     Std. errors : M-estimation: the multinomial logit and the means stacked, no correction for degrees of freedom.
     Edge cases : units without the outcome count in the logit but not in the means, and are counted in the notes. A
-        level of fewer than two units with an outcome is refused; so are missing values, constant or collinear
+        level that fewer than 20 units carry, by their weights: Student's t. A level of
+        fewer than two units with an outcome is refused; so are missing values, constant or collinear
         covariates, separation.
     Checked : reference/match/ipw_multi_cattaneo2 (WeightIt 1.4.0); with two levels it equals `weight` and `att`.
 
@@ -67,11 +69,12 @@ def multi_valued(
     means = (level[used, None] == np.arange(len(levels))).astype(float)
     assert found.influence is not None and found.slopes is not None
     model = WeightModel(influence=found.influence, slopes=found.slopes)
-    scores, beta = m_estimation(means, y[used], w, used, model, np.full(len(y), -1))
     base = levels.index(reference)
     others = [j for j in range(len(levels)) if j != base]
     contrast = np.eye(len(levels))[:, others]
     contrast[base] = -1.0
+    support = few_units(w, level[used], contrast, arms=np.arange(len(levels)))
+    scores, beta = m_estimation(means, y[used], w, used, model, np.full(len(y), -1))
     ess = (means.T @ w) ** 2 / (means.T @ w**2)
     notes = ["Effective units: " + ", ".join(f"{levels[j]} {ess[j]:,.0f} of {count[j]:,}" for j in range(len(levels)))
              + "."]  # fmt: skip
@@ -85,7 +88,8 @@ def multi_valued(
         labels=pd.DataFrame({"term": [f"{levels[j]} vs {reference}" for j in others], "outcome": outcome,
                              "level": [levels[j] for j in others], "reference": reference, "ess": ess[others]}),
         estimate=beta @ contrast, scores=scores @ contrast, n_treated=count[others],
-        n_comparison=np.full(len(others), count[base]), notes=tuple(notes),
+        n_comparison=np.full(len(others), count[base]), support=support, dof=None if support is None else support.dof,
+        notes=(*notes, *few_note(support, count.min())),
         spec={"treatment": treatment, "outcome": outcome, "estimator": "multinomial",
               "covariates": tuple(covariates), "target": target, "reference": reference,
               "vcov": "m_estimation"},

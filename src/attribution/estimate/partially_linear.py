@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import EstimationError
 from ..results import Effects
+from .few_units import few_note, few_units
 from .nuisance import by_group, fitted_values, room
 from .units import Missing, read_units
 
@@ -27,7 +28,8 @@ def partially_linear(
     Estimator : Robinson 1988; cross-fitted, partialling out (Chernozhukov et al. 2018, eq. 4.4): outcome and treatment
         minus their predictions, then least squares of one residual on the other.
     Std. errors : influence function v (Y~ - theta v) / mean(v^2); summed by `cluster`, times G/(G-1).
-    Edge cases : a treatment that the covariates predict perfectly is refused; others as `aipw`.
+    Edge cases : a treatment that the covariates predict perfectly is refused; few units, by their
+        residual of treatment, and others as `aipw`.
     Checked : reference/match dml_lalonde (plr_linear; DoubleML 0.11.4).
 
     Parameters
@@ -46,13 +48,17 @@ def partially_linear(
                               "conclude that there is no comparison", column=treatment)  # fmt: skip
     theta = float(v @ gap) / moment
     scores = (v * (gap - theta * v) / moment)[:, None]
+    block = np.where(sample.t, 0, 1)
+    support = few_units(np.abs(v), block, np.ones((2, 1)), groups=sample.groups, models=True)
     scores = by_group(scores, sample.groups)
     alpha = v * (n / moment)  # the mean of its square, 1 / E[v^2], moves against that of v^2
     return Effects(
         estimand="effect under overlap weights, one for all",
         labels=pd.DataFrame({"term": [outcome], "outcome": outcome}),
         unit=unit or ("share" if sample.binary else f"units of {outcome}"), estimate=np.array([theta]), scores=scores,
-        n_treated=np.array([int(sample.t.sum())]), n_comparison=np.array([int((~sample.t).sum())]), notes=sample.notes,
+        n_treated=np.array([int(sample.t.sum())]), n_comparison=np.array([int((~sample.t).sum())]),
+        support=support, dof=None if support is None else support.dof,
+        notes=(*sample.notes, *few_note(support, np.bincount(block).min(), what=sample.what)),
         unrecorded=room(sample, (gap - theta * v) ** 2, alpha**2, -(alpha**2)),
         spec={"outcome": outcome, "estimator": "partially linear", "covariates": tuple(covariates),
               "outcome_model": str(outcome_model), "treatment_model": str(treatment_model), "key": key,

@@ -83,7 +83,7 @@ def usual_errors(design: Design, adjust: Sequence[str]) -> Literal["cluster", "H
         return "HC1"
     whom = design.matched & (design.treated if design.target == "treated" else True)
     sizes = np.unique(design.strata[whom], return_counts=True)[1].astype(float)
-    return "cluster" if sizes.sum() ** 2 >= FEW_CELLS * (sizes**2).sum() else "HC3"
+    return "cluster" if round(sizes.sum() ** 2 / (sizes**2).sum()) >= FEW_CELLS else "HC3"
 
 
 def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tuple[str, np.ndarray]:

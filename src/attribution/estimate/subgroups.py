@@ -12,10 +12,11 @@ import pandas as pd
 
 from ..design.table import refuse_missing, require_columns
 from ..errors import EstimationError
-from ..inference import FEW_TREATED, normal_quantile, student_quantile, wald
+from ..inference import normal_quantile, student_quantile, wald
 from ..results import Design, Effects, Result
 from ..results.words import effect_words
-from .g_computation import Vcov, cluster_robust, potential_means, read_adjustment, target
+from .few_units import few_note, few_units
+from .g_computation import Vcov, cluster_robust, fewest, potential_means, read_adjustment, target
 from .glm import Family
 from .sample import read_outcome, unit_of
 
@@ -30,7 +31,8 @@ class Subgroups(Result):
     table : a row each, with p_adjusted (over the subgroups, and over the differences, apart) and mde, the smallest true
         effect that would be found significant at 5 % in `power` of samples (80 %: 2.8 standard errors, Bloom 1995).
     refused : levels without an estimate, and why. heterogeneity : (Wald statistic, degrees of freedom, p) that all
-        effects are equal; None with one level and with CR2, whose degrees of freedom belong to single effects.
+        effects are equal (where a level has few units, p of an F with the fewest degrees of freedom); None with one
+        level, and with CR2, whose degrees of freedom belong to single effects.
     """
 
     by: str
@@ -72,8 +74,9 @@ def subgroup_effects(
         level; without `adjust` the difference of weighted means inside the level.
     Std. errors : as `g_computation`, jointly, so that differences are exact also where pairs cross levels; with CR2,
         degrees of freedom, p-values and detectable effects of each effect and each difference are its own.
-    Edge cases : levels with fewer than two treated or comparison units get no estimate but a reason; others stand.
-        A design that did not match exactly on `by` balances the whole, not each level: said in a note.
+    Edge cases : levels that fewer than 20 units of an arm carry: Student's t in intervals, p-values and mde, as in
+        `g_computation`. Levels with fewer than two treated or comparison units get no estimate but a reason;
+        others stand. A design that did not match exactly on `by` balances the whole, not each level: said in a note.
     Checked : reference/match subgroup_lalonde (WeightIt 1.4.0, marginaleffects 0.30.0).
 
     Parameters
@@ -108,34 +111,35 @@ def subgroup_effects(
     mine = code[sample.used]
     level_of = np.stack([mine == j for j in kept], axis=1)
     names = [f"{by}_{found[j]}" for j in kept]
-    sample = replace(sample, x=np.hstack([sample.x, level_of[:, 1:]]), names=[*sample.names, *names[1:]])
+    sample = replace(sample, x=np.hstack([sample.x, level_of[:, 1:]]), names=[*sample.names, *names[1:]],
+                     level=level_of.argmax(axis=1))  # fmt: skip
     over = target(design, sample)[:, None] * level_of
     means, rows, told = potential_means(sample, y, over, model)
     pairs = list(combinations(range(len(kept)), 2))
     contrast = np.zeros((len(pairs), len(kept)))
     for row, (first, second) in enumerate(pairs):
         contrast[row, [first, second]] = -1.0, 1.0
-    dof = None
+    support = few_units(sample.weights[sample.used], sample.block, np.tile(np.eye(len(kept)), (2, 1)),
+                        **sample.small(True))  # fmt: skip
+    dof, own = None if support is None else support.dof, None
     if sample.vcov.startswith("CR"):
         if model != "linear":
             raise EstimationError('model="linear" for vcov CR0 to CR3', f"{model!r}", 'use vcov="cluster"')
         each = np.vstack([np.eye(len(kept)), -np.eye(len(kept))])
-        rows, dof = cluster_robust(sample, y, over, True, np.hstack([each, each @ contrast.T]))
+        rows, own = cluster_robust(sample, y, over, True, np.hstack([each, each @ contrast.T]))
+        dof = fewest(dof, None if own is None else own[: len(kept)])
     arm = t[sample.used]
     terms = [str(found[j]) for j in kept]
     notes = [*sample.notes, *told]
     if by not in design.spec.get("exact", ()):
         notes.append(f"The design balances the whole, not each level of {by}: read the balance of a level before it.")
     counts = level_of[arm].sum(axis=0), level_of[~arm].sum(axis=0)
-    few = [term for term, n in zip(terms, np.minimum(*counts), strict=True) if n < FEW_TREATED]
-    if few:
-        notes.append(f"Fewer than {FEW_TREATED} treated or comparison units in {', '.join(few)}: intervals there are "
-                     "too narrow.")  # fmt: skip
+    notes += few_note(support, np.min(counts), dof, what=sample.what, terms=terms)
     effects = Effects(
         estimand=f"{sample.estimand}, each level of {by}", unit=unit or unit_of(y[sample.used], name),
         labels=pd.DataFrame({"term": terms, "outcome": name}), estimate=means[0] - means[1],
         scores=rows[:, 0] - rows[:, 1], n_treated=counts[0], n_comparison=counts[1],
-        dof=None if dof is None else dof[: len(kept)], notes=tuple(notes),
+        dof=dof, support=support, notes=tuple(notes),
         spec={"outcome": name, "by": by, "cluster": cluster, "adjust": tuple(adjust), "model": model,
               "vcov": sample.vcov, "design": dict(design.spec)},
     )  # fmt: skip
@@ -144,10 +148,13 @@ def subgroup_effects(
         labels = pd.DataFrame({"term": [f"{terms[b]} minus {terms[a]}" for a, b in pairs]})
         differences = effects.combine(contrast, labels=labels, estimand=f"difference of effects by {by}")
         base = contrast[: len(kept) - 1]  # every other level against the first
-        if dof is None:
-            heterogeneity = wald(base @ effects.estimate, base @ effects.cov @ base.T)
+        if own is None:
+            heterogeneity = wald(base @ effects.estimate, base @ effects.cov @ base.T, effects.degrees.min())
         else:
-            differences = replace(differences, dof=dof[len(kept) :])
+            differences = replace(differences, dof=fewest(differences.dof, own[len(kept) :]))
+    if own is not None:  # a combination takes the fewest, not what the units alone would say
+        effects = replace(effects, support=None)
+        differences = None if differences is None else replace(differences, support=None)
     table = pd.concat([_table(part, kind, correction, power) for kind, part in (("subgroup", effects),
                       ("difference", differences)) if part is not None], ignore_index=True)  # fmt: skip
     return Subgroups(by=by, effects=effects, differences=differences, table=table, refused=refused,

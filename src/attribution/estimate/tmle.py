@@ -35,8 +35,8 @@ def tmle(
     Std. errors : standard deviation of the influence function / sqrt(n), models taken as known; summed by `cluster`.
         Of the ATT: A/q (Y - Q0 - psi) - (1 - A) p / (q (1 - p)) (Y - Q0), q the share treated, A treated, Q0 the moved
         prediction without treatment. Ratios on the log scale; the note shows them exponentiated.
-    Edge cases : as `aipw`: probabilities within 1e-6 of 0 or 1 refused (of 1, for the treated), missing outcomes
-        refused or counted.
+    Edge cases : as `aipw`: few units have Student's t, probabilities within 1e-6 of 0 or 1 are refused (of 1, for the
+        treated), missing outcomes refused or counted.
     Checked : reference/match tmle_lalonde (zEpid 0.9.1); the ATT by root finding, `aipw`, and simulation.
 
     Parameters
@@ -84,7 +84,8 @@ def tmle(
             "vcov": "influence", "outcome_model": str(options["outcome_model"]),
             "propensity_model": str(options["propensity_model"])}  # fmt: skip
     return effects_of(sample, low + width * means, width * rows, scale=scale, parts=parts, target=target, unit=unit,
-                      estimand=estimand, notes=(*notes, *fitted.notes), spec=spec, room=room)  # fmt: skip
+                      estimand=estimand, notes=(*notes, *fitted.notes), spec=spec, room=room,
+                      weights=np.where(sample.t, ratio[0], ratio[1]))  # fmt: skip
 
 
 def _targeted(y, m, arms, clever, weight) -> np.ndarray:

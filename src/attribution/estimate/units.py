@@ -38,6 +38,11 @@ class Units:
     total: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def what(self) -> str:
+        """What stands on its own."""
+        return "units" if self.groups is None else "clusters"
+
     def kept(self, keep: np.ndarray) -> Units:
         """The same on some of the units."""
         x = self.x[keep]

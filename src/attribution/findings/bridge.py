@@ -103,7 +103,9 @@ def estimated(
     if claimed is not None and shown["claimed"] == "described" and shown["attributable"] == "estimated":
         j = place["att"]
         both = np.column_stack([parts.scores[:, j], claimed.scores[:, 0]])
-        r_low, r_high, kind = fieller(parts.estimate[j], claimed.estimate[0], both.T @ both, level)
+        r_low, r_high, kind = fieller(
+            parts.estimate[j], claimed.estimate[0], both.T @ both, level, float(parts.degrees[j])
+        )
         ratio = parts.estimate[j] / claimed.estimate[0] if claimed.estimate[0] else np.nan
         ratios.append({"tier": tier, "ratio": ratio, "conf_low": r_low, "conf_high": r_high, "kind": kind})
     return _build(rows, ratios, level)

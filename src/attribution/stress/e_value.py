@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import EstimationError, check_level
-from ..inference import normal_quantile
+from ..inference import normal_quantile, student_quantile
 from ..results import Effects, Result
 
 Scale = Literal["risk_ratio", "odds_ratio", "hazard_ratio", "mean_difference"]
@@ -94,6 +94,8 @@ def e_value(
     outcome, z = "the outcome", normal_quantile(0.5 + level / 2)
     if isinstance(effect, Effects):
         outcome = str(effect.labels["outcome"].iloc[0]) if "outcome" in effect.labels else effect.labels["term"].iloc[0]
+        if np.isfinite(fewest := effect.degrees.min()):
+            z = float(student_quantile(0.5 + level / 2, fewest))
         if scale == "risk_ratio":
             value, low, high = _ratio_of_risks(effect, z)
         elif scale == "mean_difference" and len(effect) == 1:
