@@ -65,7 +65,7 @@ def test_true_nulls(kind, treated):
 @pytest.mark.parametrize("kind", ["1:1", "3:1", "with replacement", "bias-corrected", "ipw", "aipw", "aipw, all"])
 def test_true_nulls_when_covariates_decide(kind, treated):
     """Everything drawn again and matched again; replacement has Abadie and Imbens' errors, enlarged."""
-    rng, rejected, draws = np.random.default_rng(7), 0, 2_000
+    rng, rejected, draws = np.random.default_rng(7), 0, 1_200
     for _ in range(draws):
         frame = units(treated, rng)
         if kind in OF_DESIGN:
