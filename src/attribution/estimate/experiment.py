@@ -10,7 +10,7 @@ import pandas as pd
 from ..design.table import read_treatment, require_columns, to_pandas
 from ..errors import EstimationError
 from ..results import Effects
-from .sample import numeric
+from .sample import numeric, refuse_treatment
 
 
 def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str | None = None) -> Effects:
@@ -26,6 +26,7 @@ def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str |
     """
     units = to_pandas(units)
     t = read_treatment(units, treatment)
+    refuse_treatment(outcome, treatment)
     require_columns(units, [outcome])
     y = numeric(units[outcome], outcome)
     known = ~np.isnan(y)
