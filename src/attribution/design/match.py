@@ -56,7 +56,8 @@ def match(
     covariates : columns the propensity or the distance uses.
     distance : "logit" (log-odds), "propensity", or one of `design.matching.metric.space`: "mahalanobis" (covariance
         within the arms), "mahalanobis_total" (of all units), "robust_mahalanobis" (ranks), "scaled_euclidean".
-    ratio : comparison units per treated unit, >= 1. replace : may a comparison unit serve several times?
+    method : "nearest" (greedy) or "optimal". ratio : comparison units per treated unit, >= 1.
+    replace : may a comparison unit serve several times?
     caliper_sd : largest distance within a pair, in standard deviations (n - 1, all units): a number for the propensity
         or logit matched on, or {"propensity" | "logit" | covariate: SDs, ...}, all of which must hold.
     exact, anti_exact : columns on which partners must agree, must differ. key : column of unique values that breaks
