@@ -215,6 +215,17 @@ def test_an_index_may_bear_the_name_of_a_column(men, plain):
     named = men.set_index(["race", "married"], drop=False)
     one, other = (at.match(u, "treat", covariates=["age"], exact=["race"]) for u in (named, men))
     np.testing.assert_array_equal(one.weights, other.weights)
+    drawn = {"outcome": "re78", "selection": "lowered", "selected": "emp78", "by": ["married"]}
+    for after in (
+        lambda u: at.share_who_gain(at.everyone(u, "treat"), "re78", by=["race"], draws=200).tidy(),
+        lambda u: at.lee_bounds(u, "treat", **drawn).tidy(),
+        lambda u: at.subgroup_effects(at.everyone(u, "treat"), "re78", by="race").tidy(),
+        lambda u: at.genetic_weights(u, "treat", covariates=["age", "educ"], exact=["race"], population=4,
+                                     generations=1).tidy(),
+        lambda u: at.att(at.match(u, "treat", covariates=["age", "educ"], distance="mahalanobis", exact=["race"],
+                                  replace=True), "re78").tidy(),
+    ):  # fmt: skip
+        pd.testing.assert_frame_equal(after(named), after(men))
 
 
 def test_names_that_are_no_text(men, plain):

@@ -191,6 +191,9 @@ def test_refusals():
         lee_bounds(frame.assign(none=0), "treat", outcome="re78", selected="none", selection="raised")
     with pytest.raises(DesignError, match="0 or 1"):
         manski_bounds(frame.assign(treat=2), "treat", outcome="emp78")
+    with pytest.raises(DesignError, match="cell: .*such as lists"):
+        lee_bounds(frame.assign(cell=[[1]] * len(frame)), "treat", outcome="re78", selected="emp78", by=["cell"],
+                   selection="raised")  # fmt: skip
 
 
 def test_equal_outcomes_and_missing_ones():

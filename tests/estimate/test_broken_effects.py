@@ -51,6 +51,17 @@ def test_an_outcome_that_is_none_is_refused(call, outcome):
         CALLS[call](outcome)
 
 
+@pytest.mark.parametrize("call", sorted(set(CALLS) - {"multi_valued"}))
+def test_the_treatment_is_no_outcome(call):
+    with pytest.raises(EstimationError, match="treated: required: an outcome that treatment may change"):
+        CALLS[call]("treated")
+
+
+def test_levels_of_treatment_are_no_outcome():
+    with pytest.raises(EstimationError, match="the treatment itself"):
+        at.multi_valued(FRAME, "cell", outcome="cell", covariates=COVARIATES, reference=0)
+
+
 @pytest.mark.parametrize("own", ["y", "treated"])
 @pytest.mark.parametrize("call", [
     lambda own: at.att(PAIRS, "y", adjust=["x", own]),

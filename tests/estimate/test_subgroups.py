@@ -107,6 +107,22 @@ def test_refusals():
         at.subgroup_effects(replace(design, units=holes), "y", by="cell")
     with pytest.raises(EstimationError, match="a subgroup with two"):
         at.subgroup_effects(design, "y", by="key")
+    for own in ("y", "treated"):
+        with pytest.raises(EstimationError, match=f"{own}: .*fixed before treatment"):
+            at.subgroup_effects(design, "y", by=own)
+    with pytest.raises(DesignError, match="lists: .*such as lists"):
+        at.subgroup_effects(everyone(school(50).assign(lists=[[1]] * 50), "treated"), "y", by="lists")
+
+
+@pytest.mark.parametrize("vcov", ["HC1", "HC3", "cluster", "CR2"])
+@pytest.mark.parametrize("same", [0.1, 1, 33_333.3])
+def test_a_level_in_which_all_fare_alike_has_no_standard_error(vcov, same):
+    """What is left there is rounding: an effect of 6e-33 with a p of 3e-7 was printed."""
+    frame = school(400, seed=2).assign(y=lambda f: f["y"].where(f["cell"] != 1, same))
+    found = at.subgroup_effects(at.weight(frame, "treated", covariates=["x"]), "y", by="cell", vcov=vcov).effects
+    row = found.tidy().set_index("term").loc["1"]
+    assert row["estimate"] == pytest.approx(0, abs=1e-9 * same)
+    assert np.isnan(row["std_error"]) and np.isnan(row["p_value"])
 
 
 # few seeds: statsmodels' multipletests collects garbage at every call

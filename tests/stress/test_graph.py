@@ -99,9 +99,12 @@ def test_broken_graphs():
         adjustment_set(GRAPH, "t", "y", covariates=[], instruments="drop")
 
 
-@pytest.mark.parametrize(
-    "dot", ["digraph { t -> y; t <-> y; }", "digraph { t -> y; subgraph s { c -> t; } }", "digraph { t -> y; c -- t; }"]
-)
+@pytest.mark.parametrize("dot", [
+    "digraph { t -> y; t <-> y; }", "digraph{t->y;t<->y;}", "digraph { t -> y; subgraph s { c -> t; } }",
+    "digraph { t -> y; c -- t; }", "digraph{t->y;c--t;}", "digraph { t -> y [dir=both]; }",
+    'digraph { t -> y; c -> t [dir = "back"]; }', "digraph { edge [dir=none]; t -> y; }",
+    "digraph { t -> y; c:n -> t; c:s -> y; }", "digraph { t -> y; }\ndigraph { c -> t; c -> y; }",
+])  # fmt: skip
 def test_what_dowhys_reader_would_drop_without_a_word_is_refused(dot):
     """t <-> y, a hidden common cause in other software's notation, was read as if it were not there."""
     with pytest.raises(DesignError, match="a hidden common cause is a node of its own"):
@@ -113,6 +116,12 @@ def test_what_dowhys_reader_would_drop_without_a_word_is_refused(dot):
 def test_signs_inside_names_and_comments_are_no_arrows():
     dot = 'digraph { t -> y; "a <-> b" -> t; "a <-> b" -> y; /* c -- d */ "sub-graph" -> y; }'
     assert adjustment_set(dot, "t", "y", covariates=["a <-> b"]).passed is True
+    assert adjustment_set("digraph { rankdir=LR; t -> y [dir=forward]; }", "t", "y", covariates=[]).passed is True
+
+
+def test_columns_are_a_mapping():
+    with pytest.raises(DesignError, match="columns by node"):
+        adjustment_set("digraph { t -> y; }", "t", "y", covariates=[], columns=["t", "y"])
 
 
 def test_treatment_and_outcome_are_no_covariates_and_stand_in_their_order():

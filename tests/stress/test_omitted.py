@@ -255,6 +255,10 @@ def test_refusals():
     for wrong in ({"r2_outcome": 3}, {"r2_treatment": 1}, {"rho": 0}, {"null": np.nan}, {"r2_outcome": -0.1}):
         with pytest.raises(EstimationError, match="give shares"):
             at.omitted_variable_bounds(effect, **(strength | wrong))
+    with pytest.raises(EstimationError, match="give shares"):
+        at.omitted_variable_bounds(effect, r2_outcome="0.03", r2_treatment=0.03)
+    with pytest.raises(EstimationError, match="benchmarks by name"):
+        at.omitted_variable_bounds(effect, benchmarks=["x"], **strength)
     with pytest.raises(EstimationError, match="level"):
         at.omitted_variable_bounds(effect, level=95, **strength)
     for short in (effect, at.aipw(frame, "treated", outcome="z", covariates=["x"]),

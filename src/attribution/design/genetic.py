@@ -14,7 +14,7 @@ from ..results import Result
 from .matching.metric import Space
 from .matching.nearest import Side, k_nearest
 from .pairs import pair_weights
-from .table import encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import cell_numbers, encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -69,7 +69,7 @@ def genetic_weights(
                           f"{population}, {generations}, {ratio}", "correct them")  # fmt: skip
     order = key_order(units, key)
     rows, t = in_order(units, order), treated[order]
-    cell = rows.groupby(list(exact), sort=False, observed=True).ngroup().to_numpy() if exact else np.zeros(len(t), int)
+    cell = cell_numbers(rows, exact)
     x, _, origins = encode(rows, covariates, drop_base=False)
     if (x.std(axis=0) == 0).any():
         raise DesignError("covariates that vary", "a constant covariate", "leave it out of the design",

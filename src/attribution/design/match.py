@@ -17,7 +17,7 @@ from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
 from .propensity import Propensity, require_score
-from .table import key_order, read_treatment, refuse_missing, require_columns, to_pandas, with_both_arms
+from .table import key_order, read_treatment, refuse_missing, require_columns, taken_first, to_pandas, with_both_arms
 
 
 def match(
@@ -37,8 +37,9 @@ def match(
         covariates make the distance) the closest unused comparison unit; `ratio` k takes k passes. With `replace` each
         takes its k closest. "optimal": the pairs with the smallest total distance (Rosenbaum 1989). Ties "key" (equal
         propensity, equal distance) go to the smallest `key`, without one to the smallest label of the index: the answer
-        does not depend on the order of rows, unless there is no key and labels repeat or have no order. Ties "all"
-        (Abadie & Imbens 2006; with replacement) keep everyone no farther than the k-th, each with the same share.
+        does not depend on the order of rows, unless there is no key and labels repeat, have no order or number the rows
+        (as in Polars tables and files): the note then says "the first row". Ties "all" (Abadie & Imbens 2006; with
+        replacement) keep everyone no farther than the k-th, each with the same share.
     Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs sharing a person.
         With replacement each unit is its own group, and `att` takes Abadie & Imbens' standard error.
     Edge cases : `discarded` are units outside `discard`'s overlap or in an exact cell without the other arm,
@@ -55,7 +56,8 @@ def match(
     covariates : columns the propensity or the distance uses.
     distance : "logit" (log-odds), "propensity", or one of `design.matching.metric.space`: "mahalanobis" (covariance
         within the arms), "mahalanobis_total" (of all units), "robust_mahalanobis" (ranks), "scaled_euclidean".
-    ratio : comparison units per treated unit, >= 1. replace : may a comparison unit serve several times?
+    method : "nearest" (greedy) or "optimal". ratio : comparison units per treated unit, >= 1.
+    replace : may a comparison unit serve several times?
     caliper_sd : largest distance within a pair, in standard deviations (n - 1, all units): a number for the propensity
         or logit matched on, or {"propensity" | "logit" | covariate: SDs, ...}, all of which must hold.
     exact, anti_exact : columns on which partners must agree, must differ. key : column of unique values that breaks
@@ -81,7 +83,7 @@ def match(
     treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
-    order = key_order(units, key)
+    order, first = key_order(units, key), taken_first(units, key)
     search = search_of(units, treatment, covariates, options, target, score, order, treated)
     t, lost, cell, d, widths = search.treated, search.lost, search.cell, search.d, search.widths
     left, right, tied = search.pairs()
@@ -102,7 +104,6 @@ def match(
     back[order] = np.arange(n)  # row -> position in key order
     pairs = _pairs(order, left, right, search.gap(left, right), t, target)
     primary = widths.get(distance)
-    first = f"the smallest {key or 'label of the index'}" if key or units.index.is_unique else "the first row"
     return Design(
         estimand=_estimand(t, partners > 0, target), units=units.copy(), treatment=treatment,
         covariates=tuple(covariates), weights=weights[back], pairs=pairs, strata=groups[back],

@@ -99,14 +99,29 @@ def in_order(units: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
     return units if (order == np.arange(len(order))).all() else units.iloc[order].reset_index(drop=True)
 
 
+def taken_first(units: pd.DataFrame, key: str | None) -> str:
+    """Who goes first in the order of `key_order`, in words; numbers that a table gave its rows are no labels."""
+    if key is not None:
+        return f"the smallest {key}"
+    counted = isinstance(units.index, pd.RangeIndex) and units.index.step > 0
+    return "the first row" if counted or _label_order(units.index) is None else "the smallest label of the index"
+
+
 def _by_label(index: pd.Index) -> np.ndarray:
     """Rows by label where labels tell rows apart and have an order; else as they come."""
-    if index.is_monotonic_increasing or not index.is_unique:
+    order = _label_order(index)
+    return np.arange(len(index)) if order is None else order
+
+
+def _label_order(index: pd.Index) -> np.ndarray | None:
+    if not index.is_unique:
+        return None
+    if index.is_monotonic_increasing:
         return np.arange(len(index))
     try:
         return index.argsort()
     except TypeError:
-        return np.arange(len(index))
+        return None
 
 
 def sort_keys(key: pd.Series) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 from ..design.matching.metric import Space, line, space
 from ..design.matching.nearest import Side, k_nearest
 from ..design.pairs import ends
-from ..design.table import encode, key_order
+from ..design.table import cell_numbers, encode, key_order
 from ..errors import EstimationError
 from ..results import Design, Effects
 from .few_clusters import enlargement
@@ -189,8 +189,8 @@ def _neighbours(
 def _local_variance(design: Design, y: np.ndarray, asking: np.ndarray, neighbours: int) -> np.ndarray:
     """(n,) variance of the outcome among a unit and its nearest of the same arm; 0 where not asked."""
     where, known, t, n = _space(design), np.isfinite(y), design.treated, len(y)
-    tolerance, exact = float(design.spec.get("tie_tolerance", 0.0)), list(design.spec.get("exact", ()))
-    cell = design.units.groupby(exact, sort=False, observed=True).ngroup().to_numpy() if exact else None
+    tolerance = float(design.spec.get("tie_tolerance", 0.0))
+    cell = cell_numbers(design.units, design.spec.get("exact", ()))
     out = np.zeros(n)
     for arm in (False, True):
         rows = np.flatnonzero(asking & (t == arm))

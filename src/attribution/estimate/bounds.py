@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..design.everyone import everyone
-from ..design.table import refuse_missing, require_columns
+from ..design.table import cell_numbers, refuse_missing, require_columns
 from ..errors import EstimationError, check_level
 from ..inference import normal_quantile
 from ..results import Result
-from .sample import numeric, sample, unit_of
+from .sample import numeric, refuse_treatment, sample, unit_of
 
 TIDY = ["term", "estimand", "assumes", "bound_low", "bound_high", "std_error_low", "std_error_high", "conf_low",
         "conf_high"]  # fmt: skip
@@ -182,6 +182,7 @@ def lee_bounds(
         raise EstimationError('selection "raised" or "lowered"', repr(selection), "say what treatment does to it")
     design = everyone(units, treatment)
     frame, t = design.units, design.treated
+    refuse_treatment(outcome, treatment)
     require_columns(frame, [outcome, *([selected] if selected else [])])
     y = numeric(frame[outcome], outcome)
     if selected is None:
@@ -253,7 +254,7 @@ def _cells(
         return [np.arange(len(arm))], 0
     require_columns(frame, by)
     refuse_missing(frame, by)
-    code = frame.groupby(list(by), sort=True, observed=True).ngroup().to_numpy()
+    code = cell_numbers(frame, by)
     cells = [np.flatnonzero(code == k) for k in range(code.max() + 1)]
     thin = [c for c in cells if min((inside & arm)[c].sum(), (inside & ~arm)[c].sum()) < 2]
     if thin:

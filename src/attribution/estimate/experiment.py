@@ -11,7 +11,7 @@ from ..design.table import read_treatment, require_columns, to_pandas
 from ..errors import EstimationError
 from ..results import Effects
 from .few_units import few_note, few_units
-from .sample import numeric
+from .sample import numeric, refuse_treatment
 
 
 def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str | None = None) -> Effects:
@@ -28,6 +28,7 @@ def difference_in_means(units: Any, treatment: str, outcome: str, *, unit: str |
     """
     units = to_pandas(units)
     t = read_treatment(units, treatment)
+    refuse_treatment(outcome, treatment)
     require_columns(units, [outcome])
     y = numeric(units[outcome], outcome)
     known = ~np.isnan(y)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..design.table import refuse_missing, require_columns
+from ..design.table import cell_numbers, refuse_missing, require_columns
 from ..errors import EstimationError, check_level
 from ..results import Design, Result
 from .sample import Sample, sample
@@ -133,7 +133,7 @@ def _strata(design: Design, s: Sample, by: Sequence[str], least: int) -> tuple[l
     frame = design.units.iloc[s.rows]
     require_columns(frame, by)
     refuse_missing(frame, by)
-    code = frame.groupby(list(by), sort=True, observed=True).ngroup().to_numpy()
+    code = cell_numbers(frame, by)
     parts = [np.flatnonzero(code == k) for k in range(code.max() + 1)]
     thick = [p for p in parts if min(s.treated[p].sum(), (~s.treated[p]).sum()) >= least]
     if not thick:

@@ -15,7 +15,7 @@ from ..errors import DesignError, EstimationError
 from ..results import Effects, WeightModel
 from .few_units import few_note, few_units
 from .m_estimation import m_estimation
-from .sample import numeric, unit_of
+from .sample import numeric, refuse_treatment, unit_of
 
 
 def multi_valued(
@@ -48,6 +48,7 @@ def multi_valued(
     level). n_treated and n_comparison count the units of the level and of the reference.
     """
     units = to_pandas(units)
+    refuse_treatment(outcome, treatment)
     require_columns(units, [treatment, outcome, *covariates])
     if {treatment, outcome} & set(covariates):
         raise DesignError("covariates other than the treatment and the outcome", "one of these", "leave it out")

@@ -91,6 +91,7 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
     require_design(design)
     units = design.units
     if isinstance(outcome, str):
+        refuse_treatment(outcome, design.treatment)
         if data is None and outcome in design.covariates:
             raise EstimationError("an outcome that the design has not seen", "it is one of the covariates held equal",
                                   f"make the design again without {outcome}", column=outcome)  # fmt: skip
@@ -119,6 +120,12 @@ def read_outcome(design: Design, outcome: Any, data: pd.DataFrame | None) -> tup
                 f"an outcome of length {len(units)}", f"length {len(series)}", "give one value a unit"
             )
     return name, numeric(series, name)
+
+
+def refuse_treatment(outcome: str, treatment: str) -> None:
+    if outcome == treatment:
+        raise EstimationError("an outcome that treatment may change", "the treatment itself",
+                              "name what was measured afterwards", column=outcome)  # fmt: skip
 
 
 def numeric(series: pd.Series, name: str) -> np.ndarray:

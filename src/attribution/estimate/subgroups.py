@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..design.table import refuse_missing, require_columns
+from ..design.table import categories, refuse_missing, require_columns
 from ..errors import EstimationError
 from ..inference import normal_quantile, student_quantile, wald
 from ..results import Design, Effects, Result
@@ -93,9 +93,12 @@ def subgroup_effects(
         raise EstimationError('correction "holm" or "bh", 0 < power < 1', f"{correction!r}, {power}", "choose one")
     name, y = read_outcome(design, outcome, data)
     require_columns(design.units, [by])
+    if by in (design.treatment, name):
+        raise EstimationError("by= a column fixed before treatment", "the treatment or the outcome itself",
+                              "split by something known before", column=by)  # fmt: skip
     inside = np.isfinite(y) & design.matched
     refuse_missing(design.units[inside], [by])
-    code, found = pd.factorize(design.units[by], sort=True)
+    code, found = categories(design.units[by])
     t, refused, kept = design.treated, {}, []
     for j, level in enumerate(found):
         n1, n0 = int((inside & t & (code == j)).sum()), int((inside & ~t & (code == j)).sum())
@@ -129,6 +132,8 @@ def subgroup_effects(
         rows, own = cluster_robust(sample, y, over, True, np.hstack([each, each @ contrast.T]))
         dof = fewest(dof, None if own is None else own[: len(kept)])
     arm = t[sample.used]
+    if not others:
+        _settle(means, rows, y[sample.used], arm, level_of)
     terms = [str(found[j]) for j in kept]
     notes = [*sample.notes, *told]
     if by not in design.spec.get("exact", ()):
@@ -159,6 +164,15 @@ def subgroup_effects(
                       ("difference", differences)) if part is not None], ignore_index=True)  # fmt: skip
     return Subgroups(by=by, effects=effects, differences=differences, table=table, refused=refused,
                      heterogeneity=heterogeneity, correction=correction, power=power)  # fmt: skip
+
+
+def _settle(means: np.ndarray, rows: np.ndarray, y: np.ndarray, arm: np.ndarray, level_of: np.ndarray) -> None:
+    """Where all of an arm fare alike in a level, what is left is rounding, and over rounding it looks significant."""
+    for a, mine in enumerate((arm, ~arm)):
+        for j in range(level_of.shape[1]):
+            own = y[mine & level_of[:, j]]
+            if np.ptp(own) == 0:
+                means[a, j], rows[:, a, j] = own[0], 0.0
 
 
 def minimum_detectable_effect(std_error: Any, *, power: float = 0.8, alpha: float = 0.05) -> Any:

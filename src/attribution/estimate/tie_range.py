@@ -56,6 +56,10 @@ def tie_range(
     Std. errors : none; this is no sampling error. A range wider than the standard error asks for `ties="all"`.
     Edge cases : a design with `ties` "all" has no order; its range is a point.
     Checked : reference/match nn1_noreplace_caliper_lalonde (MatchIt 4.7.2, rows shuffled).
+
+    Parameters
+    ----------
+    design : from `match`. outcome, data : as `att`. orders : how many to draw. seed : of the draws.
     """
     if orders < 1:
         raise EstimationError("orders >= 1", f"{orders}", "200 is common")

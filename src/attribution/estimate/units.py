@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..design.table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 from ..errors import EstimationError
-from .sample import numeric
+from .sample import numeric, refuse_treatment
 
 Missing = Literal["refuse", "leave_out"]
 
@@ -60,6 +60,7 @@ def read_units(
     """The units of a doubly robust estimate, in the order of `key`; every refusal of bad input is here."""
     units = to_pandas(units)
     t = read_treatment(units, treatment)
+    refuse_treatment(outcome, treatment)
     if missing not in ("refuse", "leave_out"):
         raise EstimationError('missing "refuse" or "leave_out"', f"{missing!r}", "choose one of these")
     extra = [name for name in (key, cluster, fold) if name is not None]

@@ -59,9 +59,12 @@ class _Graph:
         return {n: [c for c in names if any(fnmatchcase(str(c), p) for p in self.patterns[n])] for n in self.nodes}
 
 
-_FOREIGN = {
-    "<->": "a <-> that DoWhy's reader drops without a word", "--": "a line without direction",
-    "subgraph": "a subgraph, whose arrows DoWhy's reader drops without a word",
+_FOREIGN = {  # what DoWhy's reader drops or turns without a word
+    r"<->": "a <-> that DoWhy's reader drops without a word", r"--": "a line without direction",
+    r"\bsubgraph\b": "a subgraph, whose arrows DoWhy's reader drops without a word",
+    r"\bdir\s*=(?!\s*forward\b)": "an arrow with dir=, which DoWhy's reader takes for forward",
+    r":": "a port (a:n), whose arrows DoWhy's reader gives to another node",
+    r"\bdigraph\b.*\bdigraph\b": "a second digraph, which DoWhy's reader drops without a word",
 }  # fmt: skip
 
 
@@ -75,7 +78,7 @@ def _read(dot: str, columns: Columns | None) -> _Graph:
     plain = re.sub(r"(?m)(^|[\s;{}])//.*$", r"\1", dot)  # DoWhy joins the lines, so a comment would swallow the rest
     words = re.sub(r"/\*.*?\*/", " ", re.sub(r'"[^"]*"', "name", plain), flags=re.DOTALL)
     for sign, found in _FOREIGN.items():
-        if re.search(rf"(?<![\w-]){re.escape(sign)}(?![\w-])", words):
+        if re.search(sign, words, flags=re.DOTALL):
             raise DesignError("arrows from a cause to its effect", found,
                               "write one arrow after the other; a hidden common cause is a node of its own: "
                               'u [observed="no"]; u -> a; u -> b;', column="graph.dot")  # fmt: skip
@@ -94,6 +97,8 @@ def _read(dot: str, columns: Columns | None) -> _Graph:
                           "give the two moments their own nodes", column="graph.dot")  # fmt: skip
     nodes = tuple(sorted(g.nodes))
     unseen = frozenset(n for n in nodes if _attribute(g, n, "observed").lower() in ("no", "false", "0"))
+    if not isinstance(columns or {}, Mapping):
+        raise DesignError("columns by node", f"a {type(columns).__name__}", 'give {"node": ["column", "pattern_*"]}')
     _known(list(columns or ()), nodes, "columns= of nodes of the graph")
     patterns = {n: list((columns or {}).get(n, ())) or _attribute(g, n, "columns").replace(",", " ").split() or [n]
                 for n in nodes}  # fmt: skip

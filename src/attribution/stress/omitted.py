@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,13 @@ def omitted_variable_bounds(
     """
     check_level(level)
     _require(effect, "effect")
-    if not (0 <= r2_outcome <= 1 and 0 <= r2_treatment < 1 and 0 < rho <= 1 and np.isfinite(null)):
+    odd = [one for one in (r2_outcome, r2_treatment, rho, null) if not isinstance(one, Real)]
+    if odd or not (0 <= r2_outcome <= 1 and 0 <= r2_treatment < 1 and 0 < rho <= 1 and np.isfinite(null)):
         raise EstimationError("r2_outcome in [0, 1], r2_treatment in [0, 1), rho in (0, 1], a finite null",
                               f"{r2_outcome}, {r2_treatment}, {rho}, {null}", "give shares, as 0.03")  # fmt: skip
+    if not isinstance(benchmarks or {}, Mapping):
+        raise EstimationError("benchmarks by name", f"a {type(benchmarks).__name__}",
+                              'give {"pay before": the same call without it}')  # fmt: skip
     room = effect.unrecorded
     assert room is not None
     strengths: list[tuple[str, str | None, float, float, float]] = [

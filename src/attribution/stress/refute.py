@@ -18,7 +18,7 @@ from ..design.match import match
 from ..design.table import require_columns, to_pandas
 from ..errors import AttributionError, DesignError, attempt
 from ..estimate.att import att
-from ..estimate.sample import numeric
+from ..estimate.sample import numeric, refuse_treatment
 from ..results import Check, Design
 from ..results.tables import amount
 from .graph import quiet_dowhy
@@ -80,7 +80,7 @@ def refute(
     design = build(units, treatment)
     for kind in kinds or ():
         _refuse_invalid(kind, design)
-    y = _values(units, outcome, data)
+    y = _values(units, treatment, outcome, data)
     effect = estimate(design, y)
     value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     say = partial(amount, unit=getattr(effect, "unit", ""))
@@ -145,10 +145,11 @@ def _refuse_invalid(kind: Kind, design: Design) -> None:
         )  # fmt: skip
 
 
-def _values(units: pd.DataFrame, outcome: Any, data: pd.DataFrame | None) -> np.ndarray:
+def _values(units: pd.DataFrame, treatment: str, outcome: Any, data: pd.DataFrame | None) -> np.ndarray:
     if not isinstance(outcome, str):
         return numeric(pd.Series(np.asarray(outcome)), "outcome")
     frame = units if data is None else data.loc[units.index]
+    refuse_treatment(outcome, treatment)
     require_columns(frame, [outcome])
     return numeric(frame[outcome], outcome)
 
