@@ -213,7 +213,7 @@ def test_values_without_order_are_refused(men, name):
 
 def test_an_index_may_bear_the_name_of_a_column(men, plain):
     named = men.set_index(["race", "married"], drop=False)
-    one, other = (at.match(u, "treat", covariates=["age"], exact=["race"]) for u in (named, men))
+    one, other = (at.match(u, "treat", covariates=["age"], exact=["race"], key="id") for u in (named, men))
     np.testing.assert_array_equal(one.weights, other.weights)
     drawn = {"outcome": "re78", "selection": "lowered", "selected": "emp78", "by": ["married"]}
     for after in (
@@ -223,7 +223,7 @@ def test_an_index_may_bear_the_name_of_a_column(men, plain):
         lambda u: at.genetic_weights(u, "treat", covariates=["age", "educ"], exact=["race"], population=4,
                                      generations=1).tidy(),
         lambda u: at.att(at.match(u, "treat", covariates=["age", "educ"], distance="mahalanobis", exact=["race"],
-                                  replace=True), "re78").tidy(),
+                                  replace=True, key="id"), "re78").tidy(),
     ):  # fmt: skip
         pd.testing.assert_frame_equal(after(named), after(men))
 

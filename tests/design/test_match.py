@@ -2,17 +2,20 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matching_reference import CASES, case, covariates, data, dataset, school
 
 from attribution.design.balance import balance
+from attribution.design.cardinality import cardinality_match
 from attribution.design.discard import no_overlap
 from attribution.design.match import match
 from attribution.design.matching.metric import space
 from attribution.design.pairs import ends
 from attribution.design.propensity import propensity
+from attribution.design.stratify import stratify
 from attribution.errors import DesignError
 
 
@@ -198,18 +201,40 @@ def test_row_order_never_matters(options, key):
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize(("label", "said"), [
-    (lambda u: [f"r{i:03}" for i in u.index], "the smallest label of the index was taken"),
-    (lambda u: u.index, "the first row was taken"),
-    (lambda u: u.index // 2, "the first row was taken"),
-    (lambda u: ["a", *u.index[1:]], "the first row was taken"),
-])  # fmt: skip
-def test_labels_that_repeat_or_have_no_order_leave_the_rows_as_they_come(label, said):
-    frame = school(200).assign(x=lambda u: u["x"].round(0))
-    plain = match(frame, "treated", covariates=["x"])
-    other = match(frame.set_axis(label(frame), axis=0), "treated", covariates=["x"])
-    pd.testing.assert_frame_equal(other.pairs, plain.pairs)
-    assert said in " ".join(other.notes)
+def nameless(frame):
+    """The same rows in tables whose rows nothing names."""
+    yield pl.from_pandas(frame)
+    yield frame.set_axis(frame.index // 2, axis=0)
+    yield frame.set_axis(["a", *frame.index[1:]], axis=0)
+
+
+BUILD = {
+    "nearest": lambda u, **k: match(u, "treated", covariates=["x", "z"], **k),
+    "mahalanobis": lambda u, **k: match(u, "treated", covariates=["x", "z"], distance="mahalanobis", **k),
+    "full": lambda u, **k: stratify(u, "treated", covariates=["x", "z"], method="full", **k),
+    "cardinality": lambda u, **k: cardinality_match(u, "treated", covariates=["x", "z"], **k),
+}
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_where_nothing_names_the_rows_content_orders_them(name):
+    frame = school(200)
+    for seed in (1, 2):
+        for one, other in zip(nameless(frame), nameless(frame.sample(frac=1, random_state=seed)), strict=True):
+            a, b = (BUILD[name](u) for u in (one, other))
+            taken = [set(d.units["key"][d.weights > 0]) for d in (a, b)]
+            assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_units_alike_need_a_key_where_nothing_names_the_rows(name):
+    frame = school(200).assign(x=lambda u: u["x"].round(0), z=lambda u: u["z"].round(0))
+    for units in nameless(frame):
+        with pytest.raises(DesignError, match='key=, a column that tells units apart.*give key="id"'):
+            BUILD[name](units)
+        assert (BUILD[name](units, key="key").weights > 0).any()
+    assert "the smallest label of the index" in " ".join(BUILD["nearest"](frame).notes)
+    assert len(match(pl.from_pandas(frame), "treated", covariates=["x"], replace=True, ties="all").pairs)
 
 
 @pytest.mark.parametrize("scramble", ["permute", "missing"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from matching_reference import LALONDE, case, data, school
+from sklearn.ensemble import RandomForestRegressor
 
 import attribution as at
 from attribution.errors import AttributionError, DesignError, EstimationError
@@ -247,3 +249,25 @@ def test_bad_input():
         at.aipw(frame, "t", form="ra", std_error="influence", **options)
     with pytest.raises(EstimationError, match="does not add anything"):
         at.aipw(frame.assign(c=1.0), "t", outcome="y", covariates=["x", "c"])
+
+
+@pytest.mark.parametrize("estimate", [at.aipw, at.tmle, at.partially_linear])
+def test_without_a_key_folds_are_a_matter_of_content(estimate):
+    """Neither rows nor labels matter, nor whether a forest draws among them; a key deals otherwise."""
+    units = data("lalonde")
+    target = {} if estimate is at.partially_linear else {"target": "treated"}
+    found = []
+    for seed in (None, 1, 2):
+        men = units if seed is None else units.sample(frac=1, random_state=seed)
+        for table in (men, men.reset_index(drop=True), pl.from_pandas(men), men.astype({"educ": float})):
+            found.append(estimate(table, "treat", outcome="re78", covariates=LALONDE, folds=5, **target))
+    assert len({f"{effect.estimate[0]:.9g} {effect.std_error[0]:.9g}" for effect in found}) == 1
+    keyed = estimate(units, "treat", outcome="re78", covariates=LALONDE, folds=5, key="id", **target)
+    assert keyed.estimate[0] != pytest.approx(found[0].estimate[0], rel=1e-6)
+
+
+def test_a_forest_without_a_key_does_not_see_the_order_of_rows():
+    men, forest = data("lalonde"), RandomForestRegressor(10, min_samples_leaf=10, random_state=1)
+    one, other = (at.aipw(u, "treat", outcome="re78", covariates=LALONDE, folds=3, outcome_model=forest).estimate[0]
+                  for u in (men, men.sample(frac=1, random_state=5)))  # fmt: skip
+    assert one == pytest.approx(other, rel=1e-12)

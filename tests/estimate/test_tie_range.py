@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matching_reference import CASES, case, covariates, data, dataset, school
+from matching_reference import CASES, LALONDE, case, covariates, data, dataset, school
 
+import attribution as at
 from attribution.design.match import match
 from attribution.errors import EstimationError
 from attribution.estimate.tie_range import tie_range
@@ -46,3 +47,17 @@ def test_refusals():
     with pytest.raises(EstimationError, match="orders >= 1"):
         tie_range(design, "y", orders=0)
     assert np.isfinite(tie_range(design, "y", orders=2, data=design.units).low)
+
+
+def test_the_summary_of_an_estimate_says_the_range_where_ties_decided():
+    """On a score and up to 20,000 units without being asked; never where nothing was a tie, or all ties are kept."""
+    men = data("lalonde")
+    design = at.match(men, "treat", covariates=LALONDE, caliper_sd=0.2, key="id")
+    asked = at.tie_range(design, "re78", orders=50)
+    assert f"{asked.low:,.4g} to {asked.high:,.4g} over 50 orders" in at.att(design, "re78").summary()
+    assert "orders" not in at.att(design, "re78", tie_orders=0).summary()
+    kept = at.match(men, "treat", covariates=LALONDE, replace=True, ties="all")
+    assert "orders" not in at.att(kept, "re78").summary()
+    optimal = at.match(men, "treat", covariates=LALONDE, method="optimal", key="id")
+    said = at.att(optimal, "re78", tie_orders=10).summary()
+    assert "over 10 orders of equally near units." in said and "choices" not in said

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DesignError
 from ..results import Design
 from .pairs import no_pairs
-from .table import encode, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import choice_order, encode, read_treatment, refuse_missing, require_columns, to_pandas
 
 
 def cardinality_match(
@@ -24,8 +24,9 @@ def cardinality_match(
     Estimator : Zubizarreta, Paredes & Rosenbaum 2014: most treated units, `ratio` comparison units for each, with every
         |standardised mean difference| <= tolerance; an integer program (HiGHS).
     Std. errors : no pairs are made, each unit is its own group.
-    Edge cases : the size is unique, the units chosen are not; with `key` the answer does not depend on the order of
-        rows. A program that is not proven optimal within the time limit is refused, with the best size found.
+    Edge cases : the size is unique, the units chosen are not; who is chosen among equals does not depend on the order
+        of rows, as in `match`. A program that is not proven optimal within the time limit is refused, with the best
+        size found.
     Checked : reference/match/cardinality_lalonde (MatchIt 4.7.2, Symphony).
 
     Parameters
@@ -37,7 +38,7 @@ def cardinality_match(
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    units = to_pandas(units)
+    given, units = units, to_pandas(units)
     require_columns(units, [treatment, *covariates, *([key] if key else [])])
     t = read_treatment(units, treatment)
     refuse_missing(units, [*covariates, *([key] if key else [])])
@@ -45,7 +46,7 @@ def cardinality_match(
         raise DesignError("covariates other than the treatment", f"{list(covariates)}", "name what must balance")
     if int(ratio) != ratio or not 1 <= ratio <= (~t).sum():
         raise DesignError("a whole ratio from 1 to the size of the pool", f"ratio = {ratio}", "lower the ratio")
-    order = key_order(units, key)
+    order, _ = choice_order(given, units, key, [treatment, *covariates])
     x, labels, origins = encode(units, covariates, drop_base=False)
     limit = _tolerances(tols, covariates, origins)
     x, arm = x[order], t[order]

@@ -17,7 +17,15 @@ from .matching.metric import VECTOR_DISTANCES
 from .matching.search import SCORES, Calipers, Distance, calipers_of, search_of
 from .pairs import pair_weights
 from .propensity import Propensity, require_score
-from .table import key_order, read_treatment, refuse_missing, require_columns, taken_first, to_pandas, with_both_arms
+from .table import (
+    choice_order,
+    key_order,
+    read_treatment,
+    refuse_missing,
+    require_columns,
+    to_pandas,
+    with_both_arms,
+)
 
 
 def match(
@@ -37,9 +45,9 @@ def match(
         covariates make the distance) the closest unused comparison unit; `ratio` k takes k passes. With `replace` each
         takes its k closest. "optimal": the pairs with the smallest total distance (Rosenbaum 1989). Ties "key" (equal
         propensity, equal distance) go to the smallest `key`, without one to the smallest label of the index: the answer
-        does not depend on the order of rows, unless there is no key and labels repeat, have no order or number the rows
-        (as in Polars tables and files): the note then says "the first row". Ties "all" (Abadie & Imbens 2006; with
-        replacement) keep everyone no farther than the k-th, each with the same share.
+        does not depend on the order of rows. Tables without labels (Polars, Arrow, files, labels that repeat) need a
+        key if any two units are alike in all that the design sees. Ties "all" (Abadie & Imbens 2006; with replacement)
+        keep everyone no farther than the k-th, each with the same share.
     Std. errors : `strata` holds the independent groups: the pair, or, with `person`, all pairs sharing a person.
         With replacement each unit is its own group, and `att` takes Abadie & Imbens' standard error.
     Edge cases : `discarded` are units outside `discard`'s overlap or in an exact cell without the other arm,
@@ -74,7 +82,7 @@ def match(
     ------
     DesignError : missing values, separation, a constant or collinear covariate, bad options, or no pair at all.
     """
-    units = to_pandas(units)
+    given, units = units, to_pandas(units)
     options = {"method": method, "distance": distance, "ratio": ratio, "replace": replace, "caliper_sd": caliper_sd,
                "exact": tuple(exact), "anti_exact": tuple(anti_exact), "ties": ties, "tie_tolerance": tie_tolerance,
                "discard": discard, "key": key, "person": person,
@@ -83,7 +91,9 @@ def match(
     treated = _check(units, treatment, covariates, options | {"target": target}, calipers, score)
     n = len(units)
     # Everything below runs in key order, so that not even floating-point sums see the order of rows.
-    order, first = key_order(units, key), taken_first(units, key)
+    seen = [treatment, *covariates, *exact, *anti_exact, *(name for name in calipers if name not in SCORES)]
+    seen += [person] if person else []
+    order, first = (key_order(units, key), "") if ties == "all" else choice_order(given, units, key, seen)
     search = search_of(units, treatment, covariates, options, target, score, order, treated)
     t, lost, cell, d, widths = search.treated, search.lost, search.cell, search.d, search.widths
     left, right, tied = search.pairs()

@@ -18,7 +18,16 @@ from .matching.optimal import full_sets
 from .matching.search import SCORES, Calipers, Distance, Search, calipers_of, search_of
 from .pairs import no_pairs
 from .propensity import Propensity, propensity, require_score
-from .table import cell_numbers, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import (
+    cell_numbers,
+    choice_order,
+    in_order,
+    key_order,
+    read_treatment,
+    refuse_missing,
+    require_columns,
+    to_pandas,
+)
 
 Method = Literal["exact", "coarsened", "subclass", "full"]
 _PLACE = {"exact": "cell", "coarsened": "cell", "subclass": "subclass", "full": "set"}
@@ -78,7 +87,7 @@ def stratify(
     _check(treatment, named, method, cuts, subclasses, distance, ratio, caliper_sd, target, missing)
     celled = method in ("exact", "coarsened")
     refuse_missing(units, [*([] if celled else [*covariates, *exact, *bounded]), *([key] if key else [])])
-    order = key_order(units, key)
+    order = choice_order(given, units, key, [treatment, *named])[0] if method == "full" else key_order(units, key)
 
     if score is not None:
         require_score(score, t)

@@ -99,12 +99,25 @@ def in_order(units: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
     return units if (order == np.arange(len(order))).all() else units.iloc[order].reset_index(drop=True)
 
 
-def taken_first(units: pd.DataFrame, key: str | None) -> str:
-    """Who goes first in the order of `key_order`, in words; numbers that a table gave its rows are no labels."""
+def choice_order(given: Any, units: pd.DataFrame, key: str | None, seen: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Rows in the order in which ties are broken, and who is first in words: by key, by label, or by content.
+
+    Where nothing names the rows (no key, and labels that repeat, have no order, or belong to no table but pandas'),
+    they are ordered by the columns `seen`. Units alike in all of them then need a key: which of two equals is taken
+    must not hang on the order of rows.
+    """
     if key is not None:
-        return f"the smallest {key}"
-    counted = isinstance(units.index, pd.RangeIndex) and units.index.step > 0
-    return "the first row" if counted or _label_order(units.index) is None else "the smallest label of the index"
+        return key_order(units, key), f"the smallest {key}"
+    if given is units and (order := _label_order(units.index)) is not None:
+        return order, "the smallest label of the index"
+    rows = units[list(dict.fromkeys(seen))].reset_index(drop=True)  # an index may bear a column's name
+    alike = rows.groupby(list(rows), sort=True, observed=True, dropna=False).ngroup()
+    twins = int(alike.duplicated(keep=False).sum())
+    if twins:
+        raise DesignError("key=, a column that tells units apart", "units alike in everything the design sees, in a "
+                          "table whose rows nothing names", 'give key="id", or a pandas table with an index that does',
+                          count=twins)  # fmt: skip
+    return np.argsort(alike.to_numpy(), kind="stable"), "the smallest in its covariates"
 
 
 def _by_label(index: pd.Index) -> np.ndarray:

@@ -52,7 +52,8 @@ def aipw(
     propensity_model : "logit" (None), "probit" or a scikit-learn classifier (needs folds).
     normalised : weights of each arm add up to the target (forms "aipw" and "ipw").
     propensity_covariates : columns of the treatment model, where they are not `covariates`.
-    folds : 0, or how many; dealt out in the order of `key` (whole clusters together). fold : a column instead.
+    folds : 0, or how many; dealt out in the order of `key`, without one of a hash of content (whole clusters together).
+    fold : a column instead.
     trim : leave out units with p outside [trim, 1 - trim] (target "treated": above 1 - trim). clip : move p inside.
     interact : outcome coefficients of their own in each arm. scale : "ratio", "odds_ratio": log, shown exponentiated.
     parts : three terms: observed, counterfactual, att (target "treated"), or if_treated, if_untreated, ate.

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from ..design.matching.search import SCORES
 from ..design.table import encode
 from ..errors import EstimationError
 from ..results import Design, Effects, require_design
@@ -17,13 +18,14 @@ from .m_estimation import m_estimation
 from .sample import complete_weights, held_fixed, left_out, read_outcome, unit_of, usual_errors
 from .tie_range import tie_range
 
+USUAL_ORDERS, QUICK = 50, 20_000  # orders in which ties are taken, up to so many units: a blink
 Vcov = Literal["cluster", "HC0", "HC1", "HC2", "HC3", "m_estimation", "abadie_imbens"]
 
 
 def att(
     design: Design, outcome: Any, *, adjust: Sequence[str] = (), data: pd.DataFrame | None = None,
     vcov: Vcov | None = None, bias_correction: Sequence[str] = (), parts: bool = False, unit: str | None = None,
-    tie_orders: int = 0,
+    tie_orders: int | None = None,
 ) -> Effects:  # fmt: skip
     """Difference between the treated and their design-weighted comparison: the ATT of the design.
 
@@ -58,17 +60,19 @@ def att(
     parts : three terms on one sample, with their joint covariance: observed (mean of the treated), counterfactual,
         att = observed - counterfactual. unit : default "share" for 0/1 outcomes.
     tie_orders : for designs from `match` in which partners were equally near: take them in so many other orders, and
-        say the range of the estimate in the notes (`tie_range`).
+        say the range of the estimate in the notes (`tie_range`). None: 50 where that takes no time (matched on a
+        score, up to 20,000 units), else 0.
 
     Returns
     -------
     Effects with one term (named like the outcome), or three with `parts`.
     """
     require_design(design)
-    if tie_orders and design.spec.get("tied"):
-        told = tie_range(design, outcome, orders=tie_orders, data=data).summary().splitlines()[0]
+    orders = _tie_orders(design) if tie_orders is None else tie_orders
+    if orders and _may_tie(design):
         effects = att(design, outcome, adjust=adjust, data=data, vcov=vcov, bias_correction=bias_correction,
-                      parts=parts, unit=unit)  # fmt: skip
+                      parts=parts, unit=unit, tie_orders=0)  # fmt: skip
+        told = tie_range(design, outcome, orders=orders, data=data).summary().splitlines()[0]
         return replace(effects, notes=(*effects.notes, told))
     vcov = vcov or _usual(design, adjust)
     if vcov not in get_args(Vcov):
@@ -119,6 +123,17 @@ def att(
         spec={"outcome": name, "adjust": tuple(adjust), "vcov": vcov, "groups": len(scores),
               "design": dict(design.spec)},
     )  # fmt: skip
+
+
+def _may_tie(design: Design) -> bool:
+    """Did, or could, the order of units decide who was taken among equals?"""
+    spec = design.spec
+    return spec.get("ties") == "key" and bool(spec.get("tied") or spec.get("method") == "optimal")
+
+
+def _tie_orders(design: Design) -> int:
+    quick = design.spec.get("method") == "nearest" and design.spec.get("distance") in SCORES
+    return USUAL_ORDERS if quick and len(design.units) <= QUICK else 0
 
 
 def _usual(design: Design, adjust: Sequence[str]) -> Vcov:

@@ -35,12 +35,13 @@ class TieRange(Result):
 
     def summary(self) -> str:
         text = (f"{self.outcome}: {self.estimate:,.4g} in this design; {self.low:,.4g} to {self.high:,.4g} over "
-                f"{self.orders} orders of equally near units ({_ties(self.tied)}).")  # fmt: skip
+                f"{self.orders} orders of equally near units{_ties(self.tied)}.")  # fmt: skip
         return "\n".join([text, *self.notes])
 
 
 def _ties(tied: int) -> str:
-    return "1 choice was a tie" if tied == 1 else f"{tied:,} choices were ties"
+    """Optimal matching counts none: whole solutions are equally good."""
+    return "" if not tied else " (1 choice was a tie)" if tied == 1 else f" ({tied:,} choices were ties)"
 
 
 def tie_range(

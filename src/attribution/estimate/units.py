@@ -57,7 +57,10 @@ def read_units(
     units: Any, treatment: str, outcome: str, covariates: Sequence[str], *, key: str | None, cluster: str | None,
     folds: int, fold: str | None, missing: Missing, propensity_covariates: Sequence[str] | None = None,
 ) -> Units:  # fmt: skip
-    """The units of a doubly robust estimate, in the order of `key`; every refusal of bad input is here."""
+    """The units of a doubly robust estimate; every refusal of bad input is here.
+
+    They come in the order of `key`; without one, in that of the index or, where models are cross-fitted, of content.
+    """
     units = to_pandas(units)
     t = read_treatment(units, treatment)
     refuse_treatment(outcome, treatment)
@@ -95,6 +98,11 @@ def read_units(
                               column=outcome)  # fmt: skip
     x, names_x = _columns(rows, covariates)
     z, names_z = (x, names_x) if list(decide) == list(covariates) else _columns(rows, decide)
+    if key is None and (folds or fold is not None):  # cross-fitting deals rows out, and forests draw among them
+        order = _by_content(t, y, x, z)
+        rows, t, y, own = rows.iloc[order], t[order], y[order], z is x
+        x = x[order]
+        z = x if own else z[order]
     groups = None if cluster is None else pd.factorize(rows[cluster], sort=True)[0]
     return Units(
         t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, outcome=outcome, total=len(units), notes=notes,
@@ -110,8 +118,16 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, list
     return x, ["intercept", *labels]
 
 
+def _by_content(t: np.ndarray, y: np.ndarray, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """An order that is a matter of values alone, not of rows or labels: a hash of all that the estimate reads."""
+    mark = np.zeros(len(y), np.uint64)
+    for column in (t, y, *x.T, *z.T[: 0 if z is x else None]):
+        mark = mark * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(column + 0.0)
+    return np.argsort(mark, kind="stable")
+
+
 def _folds(rows, t, groups, folds, fold) -> np.ndarray | None:
-    """(n,) fold numbers: a column's, or dealt out in the order of keys, arm by arm (whole clusters together)."""
+    """(n,) fold numbers: a column's, or dealt out in the order of rows, arm by arm (whole clusters together)."""
     if fold is not None:
         code = pd.factorize(rows[fold], sort=True)[0]
     elif isinstance(folds, (int, np.integer)) and folds == 0:
