@@ -81,6 +81,8 @@ def refute(
     for kind in kinds or ():
         _refuse_invalid(kind, design)
     y = _values(units, treatment, outcome, data)
+    if estimate is att:
+        estimate = partial(att, tie_orders=0)  # refits are compared by their estimates: ranges over ties would be lost
     effect = estimate(design, y)
     value, std_error = float(effect.estimate[0]), float(effect.std_error[0])
     say = partial(amount, unit=getattr(effect, "unit", ""))
