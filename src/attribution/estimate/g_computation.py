@@ -52,7 +52,8 @@ def g_computation(
     design : from `match`, `stratify` or `weight`. outcome : column of its units or of `data`, or an (n,) array.
     adjust : columns of the units; None: the design's covariates. scale : "ratio" and "odds_ratio" need a mean above 0.
     model : "logit" or "probit" (0/1 outcomes), "linear". cluster : column of the units naming independent groups.
-    interact : coefficients of their own in each arm; False: treatment enters as one coefficient.
+    vcov : kind of standard error, above. interact : coefficients of their own in each arm; False: treatment enters as
+        one coefficient.
     parts : three terms in place of one: observed, counterfactual, att (target "treated"), or if_treated, if_untreated,
         ate (ato).
     """
