@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from matching_reference import LALONDE, PSID, case, data, school
 
@@ -174,6 +175,18 @@ def test_cross_fitting_is_the_same_in_any_order_and_changes_with_the_seed():
 
     assert fit(frame).equals(fit(shuffled).loc[frame["key"]])
     assert not np.allclose(fit(frame), fit(frame, seed=1))
+
+
+def test_cross_fitting_where_nothing_names_the_rows():
+    """Content orders them; units alike in it could be told apart only by their row, and need a key."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    frame, model = school(200), RandomForestClassifier(n_estimators=10, min_samples_leaf=20)
+    scores = [pd.Series(propensity(pl.from_pandas(f), "treated", ["x", "z"], model=model).probability, f["key"])
+              for f in (frame, frame.sample(frac=1, random_state=1))]  # fmt: skip
+    assert scores[0].equals(scores[1].loc[frame["key"]])
+    with pytest.raises(DesignError, match="key=, a column that tells units apart"):
+        propensity(pl.from_pandas(frame.assign(x=1.0 * (frame["x"] > 0))), "treated", ["x", "b"], model=model)
 
 
 def test_a_classifier_that_is_certain_is_refused_and_counted():

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import DesignError
 from ..results import Result
 from .newton import Columns, Fit, logit, probit
-from .table import encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
+from .table import choice_order, encode, in_order, key_order, read_treatment, refuse_missing, require_columns, to_pandas
 
 Link = Literal["logit", "probit"]
 _COLLINEAR = 1e-9  # share of a column's variance the columns before it leave unexplained
@@ -63,8 +63,8 @@ def propensity(
     Estimator : logit (or probit) by Newton's method on standardised columns, mapped back to the units of the
         covariates. Converged means the last step was below 1e-8 standard deviations. With `model`, a copy of the
         classifier is fitted for every fold on the others (cross-fitting: Chernozhukov et al. 2018), on covariates with
-        one 0/1 column a level; within each arm the units, sorted by a hash of seed and `key` (or row number), are dealt
-        to the folds in turn. Random states the classifier leaves open are set to `seed`.
+        one 0/1 column a level; within each arm the units, sorted by a hash of seed and `key` (or place among the
+        labels), are dealt to the folds in turn. Random states the classifier leaves open are set to `seed`.
     Edge cases : a constant, collinear or separating covariate is refused by name; missing values are refused with count
         and examples. Probabilities are never clipped: exact 0 or 1 from a classifier are counted and refused.
     Checked : reference/match/ps_logit_lalonde, ps_logit_nsw_psid (R's glm); statsmodels' Probit.
@@ -76,14 +76,17 @@ def propensity(
     folds : >= 2, at most the smaller arm. key : column of unique values, else the labels of the index: with either
         the order of rows never matters.
     """
-    units = to_pandas(units)
+    given, units = units, to_pandas(units)
     treated = read_treatment(units, treatment)
     columns = [*covariates, *([key] if key else [])]
     require_columns(units, columns)
     refuse_missing(units, columns, units[key].to_numpy() if key else None)
     if model is None and link not in ("logit", "probit"):
         raise DesignError('link "logit" or "probit"', f"{link!r}", "choose one of these")
-    order = key_order(units, key)
+    if model is None:
+        order = key_order(units, key)
+    else:  # units alike in all this sees may fall in different folds
+        order, _ = choice_order(given, units, key, [treatment, *covariates])
     rows = in_order(units, order)
     t = treated[order]
     x, names, origins = encode(rows, covariates, drop_base=model is None)
