@@ -271,3 +271,13 @@ def test_a_forest_without_a_key_does_not_see_the_order_of_rows():
     one, other = (at.aipw(u, "treat", outcome="re78", covariates=LALONDE, folds=3, outcome_model=forest).estimate[0]
                   for u in (men, men.sample(frac=1, random_state=5)))  # fmt: skip
     assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_scores_stay_beside_their_units_whatever_deals_the_folds():
+    """Two outcomes of the same people, and the same people shuffled: rows of scores are those of the labels."""
+    men = data("lalonde").assign(twice=lambda f: 2 * f["re78"] + f["age"] / 100)
+    options = {"covariates": LALONDE, "folds": 5, "target": "treated"}
+    one, twice = (at.aipw(men, "treat", outcome=name, **options).scores[:, 0] for name in ("re78", "twice"))
+    assert np.corrcoef(one, twice)[0, 1] > 0.95
+    shuffled = at.aipw(men.sample(frac=1, random_state=2), "treat", outcome="re78", **options).scores[:, 0]
+    np.testing.assert_allclose(shuffled, one, rtol=1e-9, atol=1e-9)

@@ -94,7 +94,7 @@ def fitted_values(sample: Units, y: np.ndarray, model: Any) -> np.ndarray:
 
 def _one_model(sample: Units, y: np.ndarray, rows: np.ndarray, model: Any) -> Any:
     if not isinstance(model, str):
-        return _fitted(model, sample.x[rows], y[rows])
+        return _fitted(model, sample.x[rows], y[rows], sample, rows)
     if model not in ("linear", "logit"):
         raise EstimationError('model "linear", "logit" or a scikit-learn model', f"{model!r}", "choose one of these")
     family: Family = "linear" if model == "linear" else "logit"
@@ -121,7 +121,7 @@ def _probability(sample, train, model, start, test=None) -> tuple[np.ndarray, Re
         return fit.mean(asked), fit
     if test is None:
         return np.empty(0), None  # the warm start is for regressions only
-    return _sklearn(model, z, t.astype(int), asked), None
+    return _sklearn(model, z, t.astype(int), asked, sample, train), None
 
 
 def _outcomes(sample, y, train, model, interact, weights) -> tuple[Any, ...]:
@@ -143,7 +143,7 @@ def _outcomes(sample, y, train, model, interact, weights) -> tuple[Any, ...]:
             out.append(regress(x, y[rows], None if weights is None else weights[a][rows], family=family, names=names,
                                where=where))  # fmt: skip
         else:
-            out.append(_fitted(model, x, y[rows]))
+            out.append(_fitted(model, x, y[rows], sample, rows))
     return tuple(out)
 
 
@@ -156,7 +156,8 @@ def _predict(model, x, treated: int, interact: bool) -> np.ndarray:
     return np.asarray(model.predict(asked[:, 1:]), float)
 
 
-def _fitted(model, x, y):
+def _fitted(model, x, y, sample: Units, rows: np.ndarray):
+    """A clone, fitted; x, y are those of `rows` of the sample, and come by content where no key orders them."""
     from sklearn.base import clone, is_classifier
 
     own = clone(model)
@@ -167,11 +168,12 @@ def _fitted(model, x, y):
             raise EstimationError("0 and 1 in each arm and fold for a classifier", "other values, or only one",
                                   "give a regressor, or ask for fewer folds")  # fmt: skip
         y = y.astype(int)
-    return own.fit(x[:, 1:], y)
+    order = slice(None) if sample.mark is None else np.argsort(sample.mark[rows], kind="stable")
+    return own.fit(x[order, 1:], y[order])
 
 
-def _sklearn(model, z, t, asked) -> np.ndarray:
-    own = _fitted(model, z, t)
+def _sklearn(model, z, t, asked, sample, train) -> np.ndarray:
+    own = _fitted(model, z, t, sample, train)
     if not hasattr(own, "predict_proba"):
         raise EstimationError("a classifier with predict_proba for the treatment", type(model).__name__,
                               "give a classifier")  # fmt: skip

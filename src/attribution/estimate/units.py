@@ -21,7 +21,8 @@ class Units:
     """Units in the order of their keys: 0/1 treatment, outcome, columns with ones first, independent groups, folds.
 
     x, z : (n, k) columns of the outcome models and of the treatment model, often the same array.
-    fold : (n,) 0 .. k - 1, or None without cross-fitting. notes : what a reader must know of who is in.
+    fold : (n,) 0 .. k - 1, or None without cross-fitting. mark : (n,) of the content, to cross-fit without a key.
+    notes : what a reader must know of who is in.
     """
 
     t: np.ndarray
@@ -33,6 +34,7 @@ class Units:
     keys: np.ndarray
     groups: np.ndarray | None
     fold: np.ndarray | None
+    mark: np.ndarray | None
     outcome: str
     binary: bool
     total: int
@@ -50,6 +52,7 @@ class Units:
             self, t=self.t[keep], y=self.y[keep], x=x, z=x if self.z is self.x else self.z[keep], keys=self.keys[keep],
             groups=None if self.groups is None else self.groups[keep],
             fold=None if self.fold is None else self.fold[keep],
+            mark=None if self.mark is None else self.mark[keep],
         )  # fmt: skip
 
 
@@ -59,7 +62,8 @@ def read_units(
 ) -> Units:  # fmt: skip
     """The units of a doubly robust estimate; every refusal of bad input is here.
 
-    They come in the order of `key`; without one, in that of the index or, where models are cross-fitted, of content.
+    They come in the order of `key`, without one in that of the index. To cross-fit without a key, folds and what random
+    models draw go by content, so that neither rows nor labels matter.
     """
     units = to_pandas(units)
     t = read_treatment(units, treatment)
@@ -98,16 +102,12 @@ def read_units(
                               column=outcome)  # fmt: skip
     x, names_x = _columns(rows, covariates)
     z, names_z = (x, names_x) if list(decide) == list(covariates) else _columns(rows, decide)
-    if key is None and (folds or fold is not None):  # cross-fitting deals rows out, and forests draw among them
-        order = _by_content(t, y, x, z)
-        rows, t, y, own = rows.iloc[order], t[order], y[order], z is x
-        x = x[order]
-        z = x if own else z[order]
     groups = None if cluster is None else pd.factorize(rows[cluster], sort=True)[0]
+    mark = _content(t, y, x, z) if key is None and (folds or fold is not None) else None
     return Units(
         t=t, y=y, x=x, names=names_x, z=z, names_z=names_z, outcome=outcome, total=len(units), notes=notes,
         keys=rows.index.to_numpy() if key is None else rows[key].to_numpy(), groups=groups,
-        fold=_folds(rows, t, groups, folds, fold), binary=bool(((y == 0) | (y == 1)).all()),
+        fold=_folds(rows, t, groups, folds, fold, mark), mark=mark, binary=bool(((y == 0) | (y == 1)).all()),
     )  # fmt: skip
 
 
@@ -118,16 +118,16 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, list
     return x, ["intercept", *labels]
 
 
-def _by_content(t: np.ndarray, y: np.ndarray, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """An order that is a matter of values alone, not of rows or labels: a hash of all that the estimate reads."""
+def _content(t: np.ndarray, y: np.ndarray, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(n,) marks whose order is a matter of values alone, not of rows or labels: a hash of all the estimate reads."""
     mark = np.zeros(len(y), np.uint64)
     for column in (t, y, *x.T, *z.T[: 0 if z is x else None]):
         mark = mark * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(column + 0.0)
-    return np.argsort(mark, kind="stable")
+    return mark
 
 
-def _folds(rows, t, groups, folds, fold) -> np.ndarray | None:
-    """(n,) fold numbers: a column's, or dealt out in the order of rows, arm by arm (whole clusters together)."""
+def _folds(rows, t, groups, folds, fold, mark) -> np.ndarray | None:
+    """(n,) fold numbers: a column's, or dealt out arm by arm in the order of rows or marks (clusters together)."""
     if fold is not None:
         code = pd.factorize(rows[fold], sort=True)[0]
     elif isinstance(folds, (int, np.integer)) and folds == 0:
@@ -139,7 +139,9 @@ def _folds(rows, t, groups, folds, fold) -> np.ndarray | None:
     else:
         code = np.empty(len(t), int)
         for arm in (t, ~t):
-            code[arm] = np.arange(int(arm.sum())) % folds
+            mine = np.flatnonzero(arm)
+            mine = mine if mark is None else mine[np.argsort(mark[mine], kind="stable")]
+            code[mine] = np.arange(len(mine)) % folds
     count = int(code.max()) + 1
     seen = np.bincount(code[t], minlength=count), np.bincount(code[~t], minlength=count)
     if count < 2 or min(seen[0].min(), seen[1].min()) < 1:
